@@ -1,0 +1,80 @@
+"""Tunesmith takes a language model from data to production and round again.
+
+These names are what a plugin author imports; everything else may change.
+"""
+
+from tunesmith.errors import DataError, ModelError, TunesmithError, Waiting
+from tunesmith.hookspecs import hookimpl
+from tunesmith.records import (
+    Completion,
+    Generation,
+    Label,
+    Message,
+    Outcome,
+    Pair,
+    Row,
+    Score,
+    Scorer,
+    TrainingJob,
+)
+from tunesmith.techniques import (
+    Accelerator,
+    Adapter,
+    DatasetFilter,
+    DatasetSource,
+    Deployer,
+    Distiller,
+    Engine,
+    Evaluator,
+    FeedbackSource,
+    Gate,
+    OpenEngine,
+    PairSelector,
+    PromptStyle,
+    Quantizer,
+    RewardModel,
+    Sampler,
+    Task,
+    Technique,
+    TrainingMethod,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accelerator",
+    "Adapter",
+    "Completion",
+    "DataError",
+    "DatasetFilter",
+    "DatasetSource",
+    "Deployer",
+    "Distiller",
+    "Engine",
+    "Evaluator",
+    "FeedbackSource",
+    "Gate",
+    "Generation",
+    "Label",
+    "Message",
+    "ModelError",
+    "OpenEngine",
+    "Outcome",
+    "Pair",
+    "PairSelector",
+    "PromptStyle",
+    "Quantizer",
+    "RewardModel",
+    "Row",
+    "Sampler",
+    "Score",
+    "Scorer",
+    "Task",
+    "Technique",
+    "TrainingJob",
+    "TrainingMethod",
+    "TunesmithError",
+    "Waiting",
+    "__version__",
+    "hookimpl",
+]

@@ -1,0 +1,319 @@
+"""What each family of techniques promises: its options and one verb.
+
+A technique is one class. Its fields are its options (they come from the config, and their docstrings
+become the help text), its verb does the work, and it never holds weights. Heavy libraries are
+imported inside the verb, so that listing every technique imports none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from tunesmith.records import (
+    Completion,
+    Generation,
+    Label,
+    Message,
+    Outcome,
+    Pair,
+    Row,
+    Score,
+    Scorer,
+    TrainingJob,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from tunesmith.evidence.measurements import Evidence, Measurement, Verdict
+
+
+class Technique(BaseModel):
+    """One named way of doing something, with typed options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    family: ClassVar[str] = ""
+    """The family's name as the documentation writes it, e.g. ``Sampler``."""
+    hook: ClassVar[str] = ""
+    """The hook through which plugins offer classes of this family."""
+    name: ClassVar[str] = ""
+    """What a config calls this technique."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Importable modules this technique cannot work without; preflight checks them."""
+
+    def problems(self) -> list[str]:
+        """Return what preflight should refuse, one sentence each; cheap, no heavy imports."""
+        return []
+
+
+class DatasetSource(Technique):
+    """Where examples come from."""
+
+    family = "DatasetSource"
+    hook = "register_dataset_sources"
+
+    def rows(self) -> Iterator[Row]:
+        """Yield rows of a TRL dataset type; raise DataError naming the place of a bad one."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Return what the rows depend on besides the options, e.g. a file's sha256."""
+        return ""
+
+
+class DatasetFilter(Technique):
+    """Ways to drop or clean rows before anything learns from them."""
+
+    family = "DatasetFilter"
+    hook = "register_dataset_filters"
+
+    def apply(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Yield the rows that stay, changed or not, in order."""
+        raise NotImplementedError
+
+
+class Task(Technique):
+    """Something a model is asked to do, and how an answer is scored."""
+
+    family = "Task"
+    hook = "register_tasks"
+    title: ClassVar[str] = ""
+    """What people call it, e.g. ``maths reasoning``."""
+    metric: ClassVar[str] = "exact"
+    """The name of the number that ``score`` gives, e.g. ``exact``, ``chrF``, ``pass@1``."""
+    max_new_tokens: int = 128
+    """Longest answer, in tokens."""
+
+    def question(self, row: Row) -> str:
+        """Return the question as a user would type it."""
+        if "question" in row:
+            return str(row["question"])
+        return str(row["prompt"][-1]["content"])
+
+    def score(self, row: Row, answer: str) -> Score:
+        """Score one answer against the row's ``reference``."""
+        raise NotImplementedError
+
+
+class PromptStyle(Technique):
+    """Ways to turn a question into messages."""
+
+    family = "PromptStyle"
+    hook = "register_prompt_styles"
+
+    def messages(self, task: Task, row: Row, shots: Sequence[Row]) -> list[Message]:
+        """Return the conversation to complete; ``shots`` are solved rows it may show first."""
+        raise NotImplementedError
+
+
+class Adapter(Technique):
+    """Ways to choose which parameters learn."""
+
+    family = "Adapter"
+    hook = "register_adapters"
+
+    def wrap(self, model: PreTrainedModel) -> Any:
+        """Return the model with only this adapter's parameters trainable."""
+        raise NotImplementedError
+
+    def merge(self, model: Any) -> PreTrainedModel:
+        """Return a plain model that computes the same function (merged in fp32)."""
+        raise NotImplementedError
+
+
+class TrainingMethod(Technique):
+    """Ways to change the weights."""
+
+    family = "TrainingMethod"
+    hook = "register_training_methods"
+    rows_type: ClassVar[str] = ""
+    """The TRL dataset type it learns from, e.g. ``prompt-completion``."""
+
+    def train(self, job: TrainingJob) -> Outcome:
+        """Train and write the model folder to ``job.out``; resumable through ``job.work``."""
+        raise NotImplementedError
+
+
+class Sampler(Technique):
+    """Ways to reshape the logits before a token is drawn."""
+
+    family = "Sampler"
+    hook = "register_samplers"
+    draws: ClassVar[bool] = True
+    """False when the largest logit is taken instead of drawing."""
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Return the logits to draw from; shape (batch, vocabulary), masked entries are -inf."""
+        raise NotImplementedError
+
+    def engine_options(self, engine: str) -> dict[str, Any] | None:
+        """Return this sampler in the words of a fast engine, or None if it cannot say it."""
+        return None
+
+
+class PairSelector(Technique):
+    """Ways to choose which two answers are compared."""
+
+    family = "PairSelector"
+    hook = "register_pair_selectors"
+
+    def choose(self, answers: Sequence[str], rng: Random) -> tuple[int, int] | None:
+        """Return the positions of two different answers, or None if there are none."""
+        raise NotImplementedError
+
+
+class FeedbackSource(Technique):
+    """Who judges pairs of answers."""
+
+    family = "FeedbackSource"
+    hook = "register_feedback_sources"
+    waits: ClassVar[bool] = False
+    """True when labels come from people, so that the run has to wait for them."""
+    simulated: ClassVar[bool] = False
+    """True when no person was asked; every page and report then says so."""
+
+    def judge(self, pairs: Sequence[Pair], seed: int) -> list[Label]:
+        """Return labels for the pairs; a source that waits is never asked."""
+        raise NotImplementedError
+
+    def utility(self, pair: Pair, answer: str) -> float | None:
+        """Return the noiseless worth of an answer where it is known, else None."""
+        return None
+
+
+class RewardModel(Technique):
+    """Ways to score a completion as people would."""
+
+    family = "RewardModel"
+    hook = "register_reward_models"
+
+    def fit(self, job: TrainingJob) -> Outcome:
+        """Learn from preference rows; write what ``open`` needs to ``job.out``."""
+        raise NotImplementedError
+
+    def open(self, folder: Path) -> Scorer:
+        """Return the scorer that ``fit`` left in a folder."""
+        raise NotImplementedError
+
+
+class Distiller(Technique):
+    """Ways to teach a small model what a large one knows."""
+
+    family = "Distiller"
+    hook = "register_distillers"
+
+    def distil(self, teacher: Path, job: TrainingJob) -> Outcome:
+        """Train a student towards the teacher and write it to ``job.out``."""
+        raise NotImplementedError
+
+
+class Quantizer(Technique):
+    """Ways to store weights in fewer bits."""
+
+    family = "Quantizer"
+    hook = "register_quantizers"
+    engine: ClassVar[str] = "transformers"
+    """The engine that runs what this quantizer writes."""
+
+    def quantize(self, model_dir: Path, out: Path) -> Outcome:
+        """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""
+        raise NotImplementedError
+
+
+class Accelerator(Technique):
+    """Ways to make an engine faster without changing what it says."""
+
+    family = "Accelerator"
+    hook = "register_accelerators"
+    engine: ClassVar[str] = ""
+    """The engine this setting is for."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the engine options that switch it on."""
+        raise NotImplementedError
+
+
+class OpenEngine(Protocol):
+    """A model ready to continue prompts."""
+
+    def generate(self, prompts: Sequence[list[int]], how: Generation) -> list[Completion]:
+        """Continue each prompt (token ids); one completion per prompt, in order."""
+        ...
+
+
+class Engine(Technique):
+    """What runs a model."""
+
+    family = "Engine"
+    hook = "register_engines"
+
+    def open(self, model: Path) -> AbstractContextManager[OpenEngine]:
+        """Load a model folder; leaving the context frees it."""
+        raise NotImplementedError
+
+    def reads(self, model: Path) -> bool:
+        """Say whether this engine can run what is in the folder."""
+        raise NotImplementedError
+
+
+class Evaluator(Technique):
+    """Ways to measure a model, each giving named numbers with their per-item values."""
+
+    family = "Evaluator"
+    hook = "register_evaluators"
+
+    def measure(self, evidence: Evidence) -> list[Measurement]:
+        """Return measurements computed from the answers that were collected."""
+        raise NotImplementedError
+
+
+class Gate(Technique):
+    """Rules that evidence must satisfy before a model goes on."""
+
+    family = "Gate"
+    hook = "register_gates"
+
+    def decide(self, measurements: Sequence[Measurement]) -> Verdict:
+        """Return whether the evidence passes, and why, in words."""
+        raise NotImplementedError
+
+
+class Deployer(Technique):
+    """Places to put a released model."""
+
+    family = "Deployer"
+    hook = "register_deployers"
+
+    def deploy(self, bundle: Path) -> dict[str, Any]:
+        """Put the bundle in its place and return where it is."""
+        raise NotImplementedError
+
+
+FAMILIES: tuple[type[Technique], ...] = (
+    DatasetSource,
+    DatasetFilter,
+    Task,
+    PromptStyle,
+    Adapter,
+    TrainingMethod,
+    Sampler,
+    PairSelector,
+    FeedbackSource,
+    RewardModel,
+    Distiller,
+    Quantizer,
+    Accelerator,
+    Engine,
+    Evaluator,
+    Gate,
+    Deployer,
+)
+"""Every family, in the order a model meets them."""

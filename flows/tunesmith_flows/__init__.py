@@ -1,0 +1,1 @@
+"""Prefect flows: one stage per file, in the order they run."""

@@ -1,0 +1,1 @@
+"""Every built-in technique: a folder per family, a file per technique."""

@@ -1,0 +1,1 @@
+"""Built-in accelerators: one technique per file."""

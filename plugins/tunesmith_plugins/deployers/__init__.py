@@ -1,0 +1,1 @@
+"""Built-in deployers: one technique per file."""

@@ -1,0 +1,1 @@
+"""Built-in feedback: one technique per file."""

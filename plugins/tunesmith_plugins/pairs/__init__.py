@@ -1,0 +1,1 @@
+"""Built-in pairs: one technique per file."""

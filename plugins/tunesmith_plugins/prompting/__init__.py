@@ -1,0 +1,1 @@
+"""Built-in prompting: one technique per file."""

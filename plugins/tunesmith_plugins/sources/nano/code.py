@@ -1,0 +1,97 @@
+"""Small Python functions over numbers, lists and strings, described in words."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from .code_parts import Sketch, sample
+from .code_sketches import KINDS
+from .items import Item, digest
+
+_BUILTINS: dict[str, Any] = {
+    "len": len, "sum": sum, "max": max, "min": min, "abs": abs, "sorted": sorted, "range": range,
+}  # fmt: skip
+
+
+def source(name: str, sketch: Sketch) -> str:
+    """Return the Python source of a named sketch."""
+    body = "\n".join(f"    {line}" for line in sketch.body.split("\n"))
+    return f"def {name}({sketch.params}):\n{body}"
+
+
+def run(text: str, name: str) -> Callable[..., Any]:
+    """Execute source that this module wrote and return its function."""
+    space: dict[str, Any] = {"__builtins__": _BUILTINS}
+    exec(text, space)
+    function: Callable[..., Any] = space[name]
+    return function
+
+
+def _tests(text: str, name: str, kinds: str, rng: Random) -> list[list[Any]]:
+    """Return six to eight tests: the arguments and what the reference gives for them."""
+    function, tests = run(text, name), []
+    for _ in range(rng.randint(6, 8)):
+        arguments = [sample(kind, rng) for kind in kinds]
+        tests.append([arguments, function(*arguments)])
+    return tests
+
+
+def _item(sketch: Sketch, rng: Random) -> Item:
+    """Give a sketch its name, its question and its tests."""
+    name = rng.choice(sketch.names)
+    text = source(name, sketch)
+    call = f"{name}({sketch.params})"
+    asks = ("Write a Python function named {} that {}.", "Write a function {} in Python that {}.")
+    reference = {
+        "entry_point": name,
+        "notes": sketch.notes,
+        # A test depends on the behaviour alone, whoever draws it.
+        "tests": _tests(text, name, sketch.kinds, Random(digest("code", sketch.says))),
+    }
+    return Item(
+        "code", sketch.says, rng.choice(asks).format(call, sketch.says), text, None, reference
+    )
+
+
+def draw(rng: Random) -> Item:
+    """Draw one function to write; its key is the behaviour without the function's name."""
+    return _item(rng.choice(KINDS)(rng), rng)
+
+
+def _example(item: Item, rng: Random) -> str:
+    """Write an example call with its result."""
+    arguments, expected = rng.choice(item.reference["tests"])
+    call = f"{item.reference['entry_point']}({', '.join(map(repr, arguments))})"
+    return rng.choice((
+        f"For example, {call} gives {expected!r}.", f"With it {call} is {expected!r}.",
+        f">>> {call}\n{expected!r}",
+        f"{call} == {expected!r}",
+    ))  # fmt: skip
+
+
+def _heading(item: Item, rng: Random) -> str:
+    """Describe the function in a programmer's notebook."""
+    name = item.reference["entry_point"]
+    does, notes = item.key, item.reference["notes"]
+    return rng.choice((
+        f"Here is a function that {does}:", f"The function {name} {does}.", f"{name}: {does}.",
+        f"# {name} {does}",
+        f"My note on {name}. It {does}.", f"This small helper {does}. I call it {name}.",
+        f"To remember: {name} {does}, like this.", f"{name} gives {notes}.",
+        f"What we need here is {notes}:",
+        f"# {notes}",
+    ))  # fmt: skip
+
+
+def prose(item: Item, rng: Random) -> str:
+    """Write a programmer's notebook entry: what the function does, its code, perhaps a call."""
+    parts = [_heading(item, rng), item.answer]
+    if rng.random() < 0.5:
+        parts.append(_example(item, rng))
+    return rng.choice(("\n\n", "\n")).join(parts)
+
+
+def capacity() -> int:
+    """Count the branches on `greater than` and `less than` alone."""
+    ways = 20 + 20 + 8
+    return 2 * 30 * ways * ways
