@@ -14,19 +14,19 @@ class Folder(Deployer):
     """Copy the released model to a folder, replacing what stood there in one step."""
 
     name = "folder"
-    path: str
+    path: Path
     """Where the model goes; the folder above it must exist."""
 
     def problems(self) -> list[str]:
         """Refuse a place that cannot be written to before anything runs."""
-        above = Path(self.path).expanduser().absolute().parent
+        above = self.path.expanduser().absolute().parent
         if not above.is_dir():
             return [f"folder.path: {above} does not exist; create it first."]
         return [] if os.access(above, os.W_OK) else [f"folder.path: {above} is not writable."]
 
     def deploy(self, bundle: Path) -> dict[str, Any]:
         """Return ``{"path": ..., "replaced": bool}``; a reader sees the old or the new, whole."""
-        target = Path(self.path).expanduser().absolute()
+        target = self.path.expanduser().absolute()
         fresh = target.with_name(f".{target.name}.new")
         old = target.with_name(f".{target.name}.old")
         for leftover in (fresh, old):
