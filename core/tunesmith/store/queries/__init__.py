@@ -1,0 +1,58 @@
+"""Every question that pages, reports and the command line ask; answers are frozen records."""
+
+from tunesmith.store.queries.feedback import CampaignRow, campaigns, pairs, touched_by
+from tunesmith.store.queries.results import (
+    AliasEventRow,
+    AliasRow,
+    ArtifactRow,
+    Lineage,
+    alias_history,
+    aliases,
+    artifact,
+    artifacts_of,
+    lineage,
+    models,
+    versions,
+)
+from tunesmith.store.queries.runs import (
+    RunDetail,
+    RunRow,
+    SampleRow,
+    StageRow,
+    curve_names,
+    curves,
+    latest_run,
+    run,
+    runs,
+    samples,
+    stages,
+)
+
+__all__ = [
+    "AliasEventRow",
+    "AliasRow",
+    "ArtifactRow",
+    "CampaignRow",
+    "Lineage",
+    "RunDetail",
+    "RunRow",
+    "SampleRow",
+    "StageRow",
+    "alias_history",
+    "aliases",
+    "artifact",
+    "artifacts_of",
+    "campaigns",
+    "curve_names",
+    "curves",
+    "latest_run",
+    "lineage",
+    "models",
+    "pairs",
+    "run",
+    "runs",
+    "samples",
+    "stages",
+    "touched_by",
+    "versions",
+]
