@@ -1,0 +1,105 @@
+"""Group-relative policy optimisation: advantages, the clipped loss, and what to watch.
+
+What is per token is flat (see ``logprobs``); what is per completion is (rows,), and the completions
+of one prompt stand together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tunesmith.training.logprobs import FlatLogprobs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scale = Literal["group", "batch", "none"]
+Normalise = Literal["grpo", "bnpo", "dr_grpo"]
+_TINY = 1e-4
+"""Added to a standard deviation before dividing by it, as in TRL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """How the policy may move: ratio limits, and the weight of the distance to the reference."""
+
+    epsilon: float = 0.2
+    epsilon_high: float | None = None
+    beta: float = 0.04
+
+    @property
+    def high(self) -> float:
+        """The upper limit (decoupled in DAPO, Yu et al. 2025; the same as below by default)."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLoss:
+    """One micro-batch: its share of the step's loss, and sums over its tokens to watch."""
+
+    loss: Tensor
+    kl: float
+    clipped: float
+
+
+def group_advantages(rewards: Tensor, size: int, scale: Scale = "group") -> Tensor:
+    """Return how much better each completion is than its group (Shao et al. 2024), (rows,).
+
+    ``rewards`` holds groups of ``size`` completions of one prompt, one after another. ``scale``
+    divides by the group's standard deviation, the batch's, or (Dr. GRPO, Liu et al. 2025) by none.
+    """
+    groups = rewards.view(-1, size)
+    centred = groups - groups.mean(dim=1, keepdim=True)
+    if scale == "group":
+        centred = centred / (groups.std(dim=1, keepdim=True) + _TINY)
+    elif scale == "batch":
+        centred = centred / (rewards.std() + _TINY)
+    return centred.flatten()
+
+
+def k3(policy: Tensor, reference: Tensor) -> Tensor:
+    """Return Schulman's unbiased, never negative estimate of KL(policy, reference) per token."""
+    gap = reference - policy
+    return gap.exp() - gap - 1
+
+
+def policy_loss(
+    now: FlatLogprobs,
+    before: Tensor,
+    reference: Tensor | None,
+    advantages: Tensor,
+    divide_by: Tensor,
+    clip: Clip,
+) -> PolicyLoss:
+    """Return the clipped policy-gradient loss with the distance to the reference added.
+
+    ``before`` and ``reference`` are log-probabilities of the same tokens as ``now``'s, (tokens,);
+    ``advantages`` and ``divide_by`` (see ``divisors``) are (rows,).
+    """
+    import torch
+
+    gain = advantages[now.owner]
+    ratio = (now.values - before).exp()
+    limited = ratio.clamp(1 - clip.epsilon, 1 + clip.high)
+    per_token = -torch.minimum(ratio * gain, limited * gain)
+    kl = torch.zeros_like(per_token) if reference is None else k3(now.values, reference)
+    outside = ((ratio < 1 - clip.epsilon) & (gain < 0)) | ((ratio > 1 + clip.high) & (gain > 0))
+    return PolicyLoss(
+        loss=(now.sums(per_token + clip.beta * kl) / divide_by).sum(),
+        kl=float(kl.detach().sum()),
+        clipped=float(outside.sum()),
+    )
+
+
+def divisors(lengths: Tensor, how: Normalise, longest: int) -> Tensor:
+    """Return what each row's summed loss is divided by, (rows,), for all rows of one step.
+
+    ``grpo`` gives every completion the same say, ``bnpo`` every token of the batch, ``dr_grpo``
+    every token of the longest possible completion (free of a bias towards long wrong answers).
+    """
+    rows = float(len(lengths))
+    if how == "grpo":
+        return lengths.clamp(min=1) * rows
+    total = lengths.sum().clamp(min=1) if how == "bnpo" else lengths.new_tensor(rows * longest)
+    return total.expand(len(lengths))

@@ -1,0 +1,146 @@
+"""Supervised fine-tuning on prompts and their completions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tunesmith import ModelError, Outcome, TrainingJob, TrainingMethod, hookimpl
+from tunesmith.chat import fingerprint
+from tunesmith.models import context_length, load_model, load_tokenizer, weights_digest
+from tunesmith.training import LoopResult, LoopSettings, Size, TokenLoss, evaluate, plan, run_loop
+from tunesmith.training.adapting import save_trained, trainable_parameters, wrap_model
+from tunesmith.training.encoding import Encoded, encode_rows
+from tunesmith.training.hardware import Precision, computing_dtype
+from tunesmith.training.optimisers import OptimiserName, Schedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+    from tunesmith.training import TokenRows
+
+
+class Sft(TrainingMethod):
+    """Learn to answer as the completions do."""
+
+    name: ClassVar[str] = "sft"
+    rows_type: ClassVar[str] = "prompt-completion"
+
+    epochs: float = Field(default=3.0, gt=0)
+    """How often each row is seen."""
+    steps: int | None = Field(default=None, ge=1)
+    """Number of optimiser steps; overrules `epochs`."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Peak rate; LoRA likes 2e-4 to 2e-3, all weights of a large model 1e-5 to 5e-5."""
+    batch_tokens: int = Field(default=4096, ge=1)
+    """About how many tokens an optimiser step sees."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Rows per optimiser step; overrules `batch_tokens`."""
+    max_length: int | None = Field(default=None, ge=2)
+    """Longest row, in tokens; None: the model's context. Longer rows are dropped and counted."""
+    learn: Literal["completion", "all"] = "completion"
+    """Whether the prompt's tokens are learnt too."""
+    warmup: float = Field(default=0.03, ge=0)
+    """Share of the steps (or, from 1 on, number of steps) in which the rate rises."""
+    schedule: Schedule = "cosine"
+    """How the rate falls after that."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decay of matrices; norms and biases have none."""
+    optimizer: OptimiserName = "adamw"
+    """`adamw`, or `muon` for the hidden matrices with AdamW for the rest."""
+    muon_learning_rate: float = Field(default=0.002, gt=0)
+    """Muon's peak rate."""
+    dtype: Precision = "auto"
+    """Precision of the computation (`auto`: bf16 where the machine computes it natively)."""
+    save_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the saved weights; adapters are always merged in fp32 first."""
+
+    def train(self, job: TrainingJob) -> Outcome:
+        """Train `job.model_dir`; writes a plain model, plus `adapter/` where there is one."""
+        if job.model_dir is None:
+            raise ModelError("sft needs a model to start from; pretrain makes one from nothing.")
+        tokenizer = load_tokenizer(job.model_dir)
+        longest = self._longest(job.model_dir)
+        data = encode_rows(tokenizer, job.rows, longest, learn_all=self.learn == "all")
+        model = wrap_model(job, load_model(job.model_dir))
+        learning = trainable_parameters(model)
+        size = self._size(tokenizer)
+        steps = plan(data.rows.lengths, size, job.seed, **self._budget())
+        key = self._key(job, job.model_dir, tokenizer, data)
+        result = run_loop(model, steps, TokenLoss(model, data.rows), self._settings(), job, key)
+        metrics = self._metrics(result, data, learning)
+        metrics |= self._validate(job, model, tokenizer, longest)
+        metrics |= save_trained(job, model, tokenizer, data.rows, self.save_dtype)
+        timings = {"seconds": result.seconds, "tokens_per_second": result.tokens_per_second}
+        return Outcome(metrics, timings)
+
+    def _longest(self, folder: Path) -> int:
+        context = context_length(folder)
+        if self.max_length is not None and self.max_length > context:
+            raise ModelError(
+                f"max_length is {self.max_length}, and {folder} reads at most {context} tokens."
+            )
+        return self.max_length or context
+
+    def _size(self, tokenizer: PreTrainedTokenizerBase) -> Size:
+        return Size(self.batch_tokens, self.batch_size).for_vocabulary(len(tokenizer))
+
+    def _budget(self) -> dict[str, Any]:
+        return {"steps": self.steps} if self.steps is not None else {"epochs": self.epochs}
+
+    def _key(
+        self, job: TrainingJob, folder: Path, tokenizer: PreTrainedTokenizerBase, data: Encoded
+    ) -> dict[str, Any]:
+        return {
+            "method": self.name,
+            "rows": data.rows.digest(),
+            "origin": f"{weights_digest(folder)} {fingerprint(tokenizer)}",
+            "adapter": job.adapter.model_dump_json() if job.adapter else "",
+        }
+
+    def _settings(self) -> LoopSettings:
+        return LoopSettings(
+            learning_rate=self.learning_rate,
+            optimiser=self.optimizer,
+            muon_learning_rate=self.muon_learning_rate,
+            weight_decay=self.weight_decay,
+            warmup=self.warmup,
+            schedule=self.schedule,
+            dtype=computing_dtype(self.dtype),
+        )
+
+    def _metrics(self, result: LoopResult, data: Encoded, learning: int) -> dict[str, Any]:
+        return {
+            "loss": result.final_loss,
+            "steps": result.steps,
+            "tokens": result.tokens,
+            "rows": len(data.rows),
+            "rows_too_long": data.too_long,
+            "trainable_parameters": learning,
+            "dtype": computing_dtype(self.dtype),
+        }
+
+    def _validate(
+        self, job: TrainingJob, model: Any, tokenizer: PreTrainedTokenizerBase, longest: int
+    ) -> dict[str, float]:
+        if not job.eval_rows:
+            return {}
+        data = encode_rows(tokenizer, job.eval_rows, longest, learn_all=self.learn == "all")
+        return {
+            "eval_loss": self._mean_loss(model, data.rows, self._size(tokenizer)),
+            "eval_rows": len(data.rows),
+            "eval_rows_too_long": data.too_long,
+        }
+
+    def _mean_loss(self, model: Any, rows: TokenRows, size: Size) -> float:
+        steps = plan(rows.lengths, size, 0, epochs=1.0)
+        return evaluate(model, steps, TokenLoss(model, rows), computing_dtype(self.dtype))
+
+
+@hookimpl
+def register_training_methods() -> list[type[TrainingMethod]]:
+    """Offer the method."""
+    return [Sft]

@@ -1,0 +1,246 @@
+"""Training methods, adapters and distillation: each learns, and leaves what it says it leaves."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.tiny_models import SHAPE, questions, sentences, tiny_model, weights
+
+from tunesmith import DataError, ModelError, TrainingJob
+from tunesmith.chat import encode_prompt
+from tunesmith.models import inspect_model, load_model, load_tokenizer
+from tunesmith_plugins.adapters.full import Full
+from tunesmith_plugins.adapters.lora import Lora
+from tunesmith_plugins.distillers.logit import Logit, divergence
+from tunesmith_plugins.methods.pretrain import Pretrain
+from tunesmith_plugins.methods.sft import Sft
+
+
+def job(folder: Path, **fields) -> TrainingJob:
+    fields = {"rows": questions(80), "seed": 5, "model_dir": tiny_model(), **fields}
+    return TrainingJob(out=folder / "out", work=folder / "work", **fields)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def logits(model, ids):
+    import torch
+
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids])).logits
+
+
+SFT = Sft(steps=25, batch_tokens=512, learning_rate=5e-3, dtype="float32")
+
+
+@pytest.mark.parametrize("adapter", [None, Full(), Lora(r=4)])
+def test_sft_lowers_the_loss_on_rows_it_has_not_seen(tmp_path, adapter):
+    held = questions(20, seed=9)
+    before = Sft(steps=1, learning_rate=1e-9, dtype="float32").train(
+        job(tmp_path / "before", eval_rows=held)
+    )
+    after = SFT.train(job(tmp_path / "after", eval_rows=held, adapter=adapter))
+    assert after.metrics["eval_loss"] < 0.8 * before.metrics["eval_loss"]
+    assert after.metrics["rows_too_long"] == 0
+    assert after.timings["tokens_per_second"] > 0
+
+
+def test_sft_learns_completions_only_unless_told_otherwise(tmp_path):
+    one = Sft(steps=1, dtype="float32").train(job(tmp_path / "a"))
+    both = Sft(steps=1, dtype="float32", learn="all").train(job(tmp_path / "b"))
+    assert one.metrics["loss"] != both.metrics["loss"]
+    assert one.metrics["tokens"] == both.metrics["tokens"]
+
+
+def test_rows_too_long_for_the_model_are_counted(tmp_path):
+    long = {"prompt": "kite " * 80, "completion": "no"}
+    outcome = SFT.train(job(tmp_path, rows=[*questions(20), long]))
+    assert (outcome.metrics["rows"], outcome.metrics["rows_too_long"]) == (20, 1)
+    with pytest.raises(ModelError, match="at most 128"):
+        Sft(max_length=4096).train(job(tmp_path / "b"))
+
+
+def test_sft_twice_gives_the_same_files(tmp_path):
+    for name in ("a", "b"):
+        SFT.train(job(tmp_path / name, adapter=Lora(r=2, dropout=0.2)))
+    assert files(tmp_path / "a" / "out") == files(tmp_path / "b" / "out")
+
+
+def test_sft_needs_a_model(tmp_path):
+    with pytest.raises(ModelError, match="needs a model"):
+        SFT.train(job(tmp_path, model_dir=None))
+
+
+def test_sft_refuses_pickled_weights(tmp_path):
+    import shutil
+
+    folder = shutil.copytree(tiny_model(), tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin"):
+        SFT.train(job(tmp_path, model_dir=folder))
+
+
+def test_lora_trains_only_its_own_parameters():
+    model = Lora(r=3).wrap(load_model(tiny_model()))
+    learning = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert learning
+    assert all("lora_" in name for name in learning)
+    assert all(p.shape[0] == 3 for n, p in model.named_parameters() if "lora_A" in n)
+    assert not any("lm_head" in name or "embed" in name for name in learning)
+
+
+def test_merged_lora_is_the_model_that_was_trained(tmp_path):
+    from peft import PeftModel
+
+    outcome = SFT.train(job(tmp_path, adapter=Lora(r=4)))
+    assert outcome.metrics["merge_agreement"] == 1.0
+    assert outcome.metrics["trainable_parameters"] < inspect_model(tiny_model()).parameters / 2
+    merged = load_model(tmp_path / "out")
+    apart = PeftModel.from_pretrained(load_model(tiny_model()), tmp_path / "out" / "adapter").eval()
+    ids = encode_prompt(load_tokenizer(tmp_path / "out"), questions(1)[0]["prompt"])
+    assert logits(merged, ids).sub(logits(apart, ids)).abs().max() < 1e-4
+    assert weights(tmp_path / "out") != weights(tiny_model())
+
+
+def test_the_adapter_folder_tells_nothing_of_this_machine(tmp_path):
+    SFT.train(job(tmp_path, adapter=Lora(r=2)))
+    names = sorted(path.name for path in (tmp_path / "out" / "adapter").iterdir())
+    assert names == ["adapter_config.json", "adapter_model.safetensors"]
+    for content in files(tmp_path / "out").values():
+        assert str(tmp_path).encode() not in content
+        assert str(tiny_model()).encode() not in content
+
+
+def test_a_merge_that_changes_the_model_is_refused(tmp_path):
+    class Wrong(Lora):
+        def merge(self, model):
+            merged = super().merge(model)
+            merged.model.norm.weight.data.neg_()
+            return merged
+
+    with pytest.raises(ModelError, match="After merging the lora adapter only"):
+        SFT.train(job(tmp_path, adapter=Wrong(r=2)))
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_lora_says_why_it_does_not_fit():
+    with pytest.raises(ModelError, match="does not fit"):
+        Lora(target_modules=("nothing",)).wrap(load_model(tiny_model()))
+    with pytest.raises(ModelError, match="share"):
+        Lora(target_modules=("embed_tokens", "q_proj")).wrap(load_model(tiny_model()))
+
+
+def documents(count: int, seed: int = 0) -> list[dict]:
+    return [{"text": text} for text in sentences(count, seed)]
+
+
+PRETRAIN = Pretrain(
+    architecture=SHAPE, sequence=64, steps=30, batch_tokens=1024, packed=0.5, dtype="float32"
+)
+
+
+def test_pretraining_from_nothing_gives_a_model_that_can_chat(tmp_path):
+    rows, held = documents(300), documents(30, seed=8)
+    fields = {"rows": rows, "eval_rows": held, "model_dir": None}
+    outcome = PRETRAIN.train(job(tmp_path, **fields))
+    assert outcome.metrics["eval_loss"] < 2.5 < 5.0 < outcome.metrics["loss"] + 4.0
+    assert outcome.metrics["eval_perplexity"] < 12
+    facts = inspect_model(tmp_path / "out")
+    assert (facts.dtype, facts.problems, facts.context) == ("BF16", (), SHAPE.context)
+    assert facts.parameters == outcome.metrics["parameters"]
+    assert facts.has_chat_template
+    tokenizer = load_tokenizer(tmp_path / "out")
+    assert [tokenizer.decode([i]) for i in range(5)] == [
+        "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>",
+    ]  # fmt: skip
+    prompt = encode_prompt(tokenizer, [{"role": "user", "content": "a kite"}])
+    assert logits(load_model(tmp_path / "out"), prompt).isfinite().all()
+
+
+def test_pretraining_twice_gives_the_same_files(tmp_path):
+    for name in ("a", "b"):
+        PRETRAIN.train(job(tmp_path / name, rows=documents(200), model_dir=None))
+    assert files(tmp_path / "a" / "out") == files(tmp_path / "b" / "out")
+
+
+def test_pretraining_goes_on_from_a_given_model(tmp_path):
+    more = PRETRAIN.model_copy(update={"steps": 10})
+    outcome = more.train(job(tmp_path, rows=documents(100)))
+    assert outcome.metrics["parameters"] == inspect_model(tiny_model()).parameters
+    tokenizers = [load_tokenizer(folder).get_vocab() for folder in (tmp_path / "out", tiny_model())]
+    assert tokenizers[0] == tokenizers[1]
+
+
+def test_pretraining_options_that_contradict_each_other_are_refused(tmp_path):
+    assert "not both" in Pretrain(tokens=10, steps=10).problems()[0]
+    assert "exceeds the context" in Pretrain(sequence=4096).problems()[0]
+    with pytest.raises(DataError, match="Row 0 has the columns"):
+        PRETRAIN.train(job(tmp_path, model_dir=None))
+    with pytest.raises(ValueError, match="must divide"):
+        SHAPE.__class__(hidden_size=100, heads=3)
+
+
+LOGIT = Logit(student=SHAPE, steps=25, batch_tokens=512, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher")
+    Sft(steps=60, batch_tokens=512, learning_rate=5e-3, dtype="float32").train(job(folder))
+    return folder / "out"
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_a_student_learns_what_the_teacher_knows(tmp_path, teacher, direction):
+    held = questions(20, seed=9)
+    wise = LOGIT.model_copy(update={"direction": direction})
+    outcome = wise.distil(teacher, job(tmp_path, model_dir=None, eval_rows=held))
+    untaught = LOGIT.model_copy(update={"steps": 1, "muon_learning_rate": 1e-9})
+    untaught = untaught.distil(teacher, job(tmp_path / "b", model_dir=None, eval_rows=held))
+    assert outcome.metrics["eval_loss"] < 0.6 * untaught.metrics["eval_loss"]
+    assert outcome.metrics["teacher_eval_loss"] < 1.0
+    assert inspect_model(tmp_path / "out").problems == ()
+
+
+def test_only_the_soft_targets_teach_without_hard_ones(tmp_path, teacher):
+    pure = LOGIT.model_copy(update={"soft": 1.0})
+    held = questions(20, seed=9)
+    outcome = pure.distil(teacher, job(tmp_path, model_dir=None, eval_rows=held))
+    assert outcome.metrics["eval_loss"] < 2.5
+
+
+def test_students_with_another_tokenizer_are_refused(tmp_path, teacher):
+    import shutil
+
+    other = shutil.copytree(tiny_model(), tmp_path / "other")
+    path = other / "tokenizer.json"
+    data = json.loads(path.read_text())
+    vocab = data["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(ModelError, match="different tokenizers"):
+        LOGIT.distil(teacher, job(tmp_path, model_dir=other))
+
+
+def test_divergences_are_the_textbook_ones():
+    import torch
+
+    teacher, student = torch.randn(2, 7, 11, generator=torch.Generator().manual_seed(0))
+    for temperature in (1.0, 3.0):
+        p = torch.softmax(teacher / temperature, -1)
+        q = torch.softmax(student / temperature, -1)
+        forward = (p * (p / q).log()).sum()
+        reverse = (q * (q / p).log()).sum()
+        assert divergence(teacher, student, "forward", temperature).item() == pytest.approx(
+            forward.item(), rel=1e-4
+        )
+        assert divergence(teacher, student, "reverse", temperature).item() == pytest.approx(
+            reverse.item(), rel=1e-4
+        )
+    assert divergence(teacher, teacher, "reverse", 2.0).item() == pytest.approx(0, abs=1e-5)
