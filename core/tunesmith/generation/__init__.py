@@ -1,0 +1,1 @@
+"""Continue prompts: the reference decoding loop, and what every engine shares."""
