@@ -22,7 +22,7 @@ class LabelFile(FeedbackSource):
 
     name = "label_file"
     path: Path
-    """JSON lines; `verdict` is first, second, tie, both_bad or skip, `annotator` may be left out."""
+    """JSON lines; `verdict` is first, second, tie, both_bad or skip; `annotator` may be absent."""
 
     def problems(self) -> list[str]:
         """Refuse a file that is not there before anything runs."""

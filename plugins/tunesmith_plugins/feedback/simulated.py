@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith import FeedbackSource, Label, Pair, Task, hookimpl
 from tunesmith.plugins import build
 
-from .worth import WEIGHTS, faults, parts
+from .worth import WEIGHTS, parts
+
+Parts = Mapping[str, float]
 
 
 class Annotator(BaseModel):
@@ -60,9 +62,9 @@ class Simulated(FeedbackSource):
     annotators: tuple[Annotator, ...] = THREE
     """Who judges, each with a temperature, a position bias, a tie threshold and a taste."""
     weights: dict[str, float] = WEIGHTS
-    """Points per part of the worth: thing, mood, sentences, name, speech, vivid, closing, faults."""
+    """Points per part: thing, mood, sentences, name, speech, vivid, closing and two faults."""
     correct: float = 3.0
-    """Points for a right answer where the task can check it (maths, translation, code, summaries)."""
+    """Points for a right answer where the task can check it (maths, code, translation)."""
     both_bad_below: float = 1.5
     """A tie between two answers that are worth less than this is called `both_bad`."""
 
@@ -79,43 +81,43 @@ class Simulated(FeedbackSource):
         ]
 
     def judge(self, pairs: Sequence[Pair], seed: int) -> list[Label]:
-        """Return every annotator's label of every pair; each hangs on seed, pair id and name alone."""
-        return [self._label(pair, one, seed) for pair in pairs for one in self.annotators]
+        """Return every annotator's label of every pair; each hangs on seed, pair id and name."""
+        return [label for pair in pairs for label in self._labels(pair, seed)]
 
     def utility(self, pair: Pair, answer: str) -> float:
         """Return the noiseless worth of an answer in points, without anybody's taste."""
-        return self._worth(pair, answer, {})
+        return self._worth(self._parts(pair, answer), {})
 
-    def _label(self, pair: Pair, annotator: Annotator, seed: int) -> Label:
+    def _labels(self, pair: Pair, seed: int) -> list[Label]:
+        both = self._parts(pair, pair.first), self._parts(pair, pair.second)
+        poor = max(self._worth(found, {}) for found in both) < self.both_bad_below
+        return [self._label(pair, both, poor, one, seed) for one in self.annotators]
+
+    def _label(
+        self, pair: Pair, both: tuple[Parts, Parts], poor: bool, annotator: Annotator, seed: int
+    ) -> Label:
         rng = Random(f"{seed}/{pair.id}/{annotator.name}")
         left = "first" if rng.random() < 0.5 else "second"
-        gap = self._worth(pair, pair.first, annotator.taste)
-        gap -= self._worth(pair, pair.second, annotator.taste)
-        first, second = annotator.chances(gap, left)
+        worth, other = (self._worth(found, annotator.taste) for found in both)
+        first, second = annotator.chances(worth - other, left)
         draw = rng.random()
         verdict = "first" if draw < first else "second" if draw < first + second else "tie"
-        if verdict == "tie" and self._best(pair) < self.both_bad_below:
+        if verdict == "tie" and poor:
             verdict = "both_bad"
         return Label(pair.id, annotator.name, verdict, shown_first=left, source=self.name)
 
-    def _best(self, pair: Pair) -> float:
-        return max(self.utility(pair, pair.first), self.utility(pair, pair.second))
+    def _worth(self, found: Parts, taste: Mapping[str, float]) -> float:
+        return sum(value * self._points(part, taste) for part, value in found.items())
 
-    def _worth(self, pair: Pair, answer: str, taste: Mapping[str, float]) -> float:
-        found = self._parts(pair, answer)
-        return sum(
-            value * (self.weights.get(part, 0.0) + taste.get(part, 0.0))
-            for part, value in found.items()
-            if part != "correct"
-        ) + self.correct * found.get("correct", 0.0)
+    def _points(self, part: str, taste: Mapping[str, float]) -> float:
+        own = self.correct if part == "correct" else self.weights.get(part, 0.0)
+        return own + taste.get(part, 0.0)
 
-    def _parts(self, pair: Pair, answer: str) -> dict[str, float]:
+    def _parts(self, pair: Pair, answer: str) -> Parts:
         if pair.task == "creative_writing" or not (pair.task and pair.reference):
             return parts(pair.reference, answer)
         row = {"prompt": pair.prompt, "reference": pair.reference}
-        value = build(Task, pair.task).score(row, answer).value
-        # Code and numbers end without a full stop, so only saying things twice counts against them.
-        return {"correct": value, "repetition": faults(answer)["repetition"]}
+        return {"correct": build(Task, pair.task).score(row, answer).value}
 
 
 def _logistic(x: float) -> float:

@@ -16,18 +16,29 @@ WEIGHTS: dict[str, float] = {
     "repetition": -2.0, "unfinished": -1.0,
 }  # fmt: skip
 """Points a part is worth: a wish fulfilled, a lively telling, and two faults."""
-MOOD_WORDS: dict[str, tuple[str, ...]] = {
-    "happy": ("happ", "smil", "joy", "glad", "cheer", "delight", "danc", "wonderful", "laugh"),
-    "sad": ("sad", "tear", "cri", "cry", "lonely", "sigh", "miss", "sorrow", "wept", "weep"),
-    "scary": ("afraid", "scar", "trembl", "shadow", "scream", "ghost", "fright", "creak", "fear"),
-    "funny": ("funn", "giggl", "sill", "tickl", "hiccup", "wobbl", "jok", "nonsense", "laugh"),
+MOOD_WORDS: dict[str, frozenset[str]] = {
+    mood: frozenset(words.split())
+    for mood, words in {
+        "happy": "happy happily happiness smile smiled smiles smiling joy joyful glad gladly"
+        " cheerful cheered delight delighted dance danced dancing wonderful laugh laughed merry",
+        "sad": "sad sadly sadness tear tears cry cried cries crying lonely alone sigh sighed"
+        " sighing miss missed missing sorrow wept weep weeping grief gloomy",
+        "scary": "afraid scary scared scare fear fearful tremble trembled trembling shadow shadows"
+        " scream screamed screaming ghost ghosts frighten frightened creak creaked creaking dark",
+        "funny": "funny giggle giggled giggling silly tickle tickled tickling hiccup hiccups wobble"
+        " wobbled wobbling joke jokes joked nonsense laugh laughed laughing ridiculous",
+    }.items()
 }
-"""Stems that carry a mood; another mood counts when its own word appears."""
-_SENSES = "smell(?:ed|s|t)|taste[ds]|sound(?:ed|s)|felt|feels|sh(?:one|ines)|glitter(?:ed|s)|looked"
-_VIVID = re.compile(rf"\b(?:(?:{_SENSES}) (?:of|like)\b|as \w+ as\b|like an? \w+)", re.IGNORECASE)
+"""Words that carry a mood; a mood that is not listed counts when it is named itself."""
+_VIVID = re.compile(
+    r"\b(?:(?:smell(?:ed|s)?|smelt|taste[ds]|sound(?:ed|s)|felt|feels|shone|shines|glitter(?:ed|s)"
+    r"|gleam(?:ed|s)|sparkle[ds]) (?:of|like)|as (?:soft|cold|smooth|warm|hot|bright|white|black"
+    r"|red|green|blue|sweet|sour|bitter|loud|quiet|rough|hard|light|heavy|dark|sharp) as)\b",
+    re.IGNORECASE,
+)
 _CLOSING = re.compile(
-    r"\b(from (?:that|this) (?:day|moment|night) on|ever (?:since|after)|in the end|and so\b|at last"
-    r"|finally|happily ever)", re.IGNORECASE,
+    r"\b(from (?:that|this) (?:day|moment|night) on|ever (?:since|after)|in the end|and so\b"
+    r"|at last|finally|happily ever)", re.IGNORECASE,
 )  # fmt: skip
 _SPEECH = re.compile(r"[\"“«]\s*\w[^\"”»]*\W\w[^\"”»]*[\"”»]")
 _BREAK = re.compile(r"(?<=[.!?])[\"”»']?\s+(?=[\"“«']?[A-ZÀ-Þ0-9])")
@@ -43,21 +54,13 @@ def parts(reference: Mapping[str, Any], answer: str) -> dict[str, float]:
         "speech": float(bool(_SPEECH.search(text))),
         "vivid": float(bool(_VIVID.search(text))),
         "closing": float(bool(told and _CLOSING.match(told[-1].lstrip("\"“«' ")))),
-        **faults(text),
-    }
-
-
-def faults(text: str) -> dict[str, float]:
-    """Return what spoils any answer: saying things twice, and breaking off."""
-    text = text.strip()
-    return {
-        "repetition": max(_repeated(sentences(text)), _repeated(_grams(text, 4))),
+        "repetition": max(_repeated(told), _repeated(_grams(text, 4))),
         "unfinished": float(not _ENDED.search(text)),
     }
 
 
 def sentences(text: str) -> list[str]:
-    """Split where a stop is followed by a capital; a quotation inside a sentence does not end it."""
+    """Split where a stop is followed by a capital; a quotation does not end its sentence."""
     return [part for part in _BREAK.split(text.strip()) if part]
 
 
@@ -80,9 +83,8 @@ def _says(text: str, word: str) -> bool:
 
 def _mood(mood: str, text: str) -> float:
     """One word of the mood is half of it, two are all of it."""
-    stems = MOOD_WORDS.get(mood.lower(), (mood.lower(),))
-    words = re.findall(r"\w+", text.lower())
-    return min(2, len({word for word in words if word.startswith(stems)})) / 2
+    wanted = MOOD_WORDS.get(mood.lower(), frozenset({mood.lower()}))
+    return min(2, len(wanted.intersection(re.findall(r"\w+", text.lower())))) / 2
 
 
 def _grams(text: str, n: int) -> list[str]:

@@ -17,9 +17,7 @@ class RandomPair(PairSelector):
     def choose(self, answers: Sequence[str], rng: Random) -> tuple[int, int] | None:
         """Return two positions whose texts differ in more than white space, or None."""
         texts = [" ".join(answer.split()) for answer in answers]
-        different = [
-            (i, j) for i, j in combinations(range(len(texts)), 2) if texts[i] != texts[j]
-        ]
+        different = [(i, j) for i, j in combinations(range(len(texts)), 2) if texts[i] != texts[j]]
         if not different:
             return None
         first, second = rng.choice(different)
