@@ -1,124 +1,64 @@
-"""Find the installed techniques, and build the one that a config names."""
+"""Find the installed techniques, and build the one that a config names.
+
+Built-ins and strangers come in by the same door, one at a time: one that raises, exits or misspells
+a hook is recorded and skipped with a warning, and the others still work.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import logging
+import sys
 import traceback
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from contextlib import redirect_stdout
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import pluggy
-from pydantic import ValidationError
 
-from tunesmith import hookspecs
-from tunesmith.errors import ConfigError, PluginError, did_you_mean
+from tunesmith import hookspecs, source_code
+from tunesmith.errors import PluginError, did_you_mean
+from tunesmith.plugin_host import Broken, Host, Provenance, explain
 from tunesmith.records import Spec
-from tunesmith.settings import disabled_plugins
+from tunesmith.settings import disabled_plugins, plain
 from tunesmith.techniques import FAMILIES, Technique
+
+__all__ = [
+    "Broken",
+    "Host",
+    "Provenance",
+    "announce",
+    "build",
+    "explain",
+    "host",
+    "installed",
+    "load",
+    "source_hash",
+]
 
 log = logging.getLogger("tunesmith.plugins")
 T = TypeVar("T", bound=Technique)
 GROUP = "tunesmith"
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a technique comes from."""
-
-    plugin: str
-    distribution: str
-    version: str
-
-
-@dataclass(slots=True)
-class Broken:
-    """A plugin that could not be loaded."""
-
-    plugin: str
-    distribution: str
-    error: str
-    traceback: str
-
-
-@dataclass(slots=True)
-class Host:
-    """The loaded plugins: techniques by family and name, and what could not be loaded."""
-
-    manager: pluggy.PluginManager
-    techniques: dict[str, dict[str, type[Technique]]] = field(default_factory=dict)
-    sources: dict[tuple[str, str], Provenance] = field(default_factory=dict)
-    broken: list[Broken] = field(default_factory=list)
-    disabled: list[str] = field(default_factory=list)
-    distributions: dict[str, Provenance] = field(default_factory=dict)
-
-    def available(self, family: type[T]) -> dict[str, type[T]]:
-        """Return the family's techniques by name, sorted."""
-        found = self.techniques.get(family.family, {})
-        return {name: found[name] for name in sorted(found)}  # type: ignore[misc]
-
-    def find(self, family: type[T], name: str) -> type[T]:
-        """Return the class called ``name``; raise PluginError with the nearest name."""
-        known = self.available(family)
-        if name in known:
-            return known[name]
-        raise PluginError(
-            f"No {family.family} is named {name!r}.{did_you_mean(name, known)}"
-            f" Installed: {', '.join(known) or 'none'}.{self._suspects()}"
-        )
-
-    def _suspects(self) -> str:
-        names = [b.plugin for b in self.broken]
-        off = [f"{p} is disabled" for p in self.disabled]
-        if names:
-            off.append(f"{', '.join(names)} could not be loaded (see `tunesmith plugins doctor`)")
-        return f" Note: {'; '.join(off)}." if off else ""
-
-    def build(self, family: type[T], spec: Spec | str) -> T:
-        """Return the technique a config describes; raise ConfigError on a wrong option."""
-        options = {"name": spec} if isinstance(spec, str) else dict(spec)
-        name = options.pop("name", None)
-        if not isinstance(name, str):
-            raise ConfigError(f"A {family.family} needs a name, e.g. {{name: ...}}; got {spec!r}.")
-        technique = self.find(family, name)
-        try:
-            return technique(**options)
-        except ValidationError as error:
-            raise ConfigError(explain(error, technique)) from error
-
-    def provenance(self, technique: type[Technique] | Technique) -> Provenance:
-        """Return which plugin, distribution and version a technique comes from."""
-        return self.sources[technique.family, technique.name]
-
-
-def explain(error: ValidationError, technique: type[Technique]) -> str:
-    """Say in one sentence per problem what is wrong with a technique's options."""
-    fields = technique.model_fields
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = ", ".join(fields) or "none"
-            hint = did_you_mean(key, fields)
-            lines.append(f"{technique.name} has no option {key!r}.{hint} Options: {known}.")
-        else:
-            given = problem.get("input")
-            lines.append(f"{technique.name}.{key}: {problem['msg']}; got {given!r}.")
-    return " ".join(lines)
+HEAVY = ("torch", "transformers", "trl", "peft", "pandas", "streamlit", "prefect")
+"""Libraries that listing techniques must not import."""
 
 
 def source_hash(technique: type[Technique]) -> str:
-    """Return a hash of the file that defines a technique; an editable version never changes."""
-    source = inspect.getsource(inspect.getmodule(technique) or technique)
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
+    """Return a hash of a technique's file and of what it imports from its package and Tunesmith."""
+    if source_code.file_of(technique.__module__) is None:
+        return source_code.text_digest(inspect.getsource(technique))[:16]
+    return source_code.digest(technique.__module__)[:16]
 
 
-def _provenance(entry: EntryPoint) -> Provenance:
-    dist = entry.dist
-    return Provenance(entry.name, dist.name if dist else "unknown", dist.version if dist else "0")
+def installed() -> list[EntryPoint]:
+    """Return every plugin's entry point, by name, without loading any."""
+    return sorted(entry_points(group=GROUP), key=_order)
+
+
+def _order(entry: EntryPoint) -> tuple[str, str]:
+    return entry.name, entry.dist.name if entry.dist else ""
 
 
 def load(entries: list[EntryPoint] | None = None, disabled: set[str] | None = None) -> Host:
@@ -126,76 +66,118 @@ def load(entries: list[EntryPoint] | None = None, disabled: set[str] | None = No
     manager = pluggy.PluginManager("tunesmith")
     manager.add_hookspecs(hookspecs)
     host = Host(manager)
-    off = disabled_plugins() if disabled is None else disabled
-    found = list(entry_points(group=GROUP)) if entries is None else entries
-    for entry in sorted(found, key=lambda e: e.name):
-        if entry.name in off or (entry.dist and entry.dist.name in off):
-            host.disabled.append(entry.name)
-        else:
-            _load_one(host, entry)
-    for family in FAMILIES:
-        _collect(host, family)
+    off = {plain(name) for name in (disabled_plugins() if disabled is None else disabled)}
+    # What a stranger prints while it loads must not end up in a JSON document.
+    with redirect_stdout(sys.stderr):
+        for entry in installed() if entries is None else entries:
+            if is_off(entry, off):
+                host.disabled.append(entry.name)
+            else:
+                _load_one(host, entry)
+        for family in FAMILIES:
+            _collect(host, family)
+    for family_name, name in host.conflicts:
+        log.warning("%s", host.conflict(family_name, name))
     return host
+
+
+def is_off(entry: EntryPoint, names: Iterable[str]) -> bool:
+    """Say whether a plugin is disabled, by its own name or by its distribution's."""
+    own = {plain(entry.name)} | ({plain(entry.dist.name)} if entry.dist else set())
+    return bool(own & {plain(name) for name in names})
+
+
+def _provenance(entry: EntryPoint) -> Provenance:
+    dist = entry.dist
+    return Provenance(entry.name, dist.name if dist else "unknown", dist.version if dist else "0")
 
 
 def _load_one(host: Host, entry: EntryPoint) -> None:
     where = _provenance(entry)
+    before = set(sys.modules)
     try:
-        module = entry.load()
-        host.manager.register(module, name=entry.name)
-        host.manager.check_pending()
-    except Exception as error:  # a stranger's import may raise anything
-        if host.manager.has_plugin(entry.name):
+        if where.plugin in host.distributions:
+            raise PluginError(_taken(host.distributions[where.plugin], where))
+        host.manager.register(entry.load(), name=entry.name)
+        _check_hooks(host, where)
+    # A stranger's module may raise anything, and some call sys.exit().
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        if where.plugin not in host.distributions and host.manager.has_plugin(entry.name):
             host.manager.unregister(name=entry.name)
         _mark_broken(host, where, error)
         return
     host.distributions[entry.name] = where
+    if heavy := [name for name in HEAVY if name in sys.modules and name not in before]:
+        host.heavy[entry.name] = heavy
 
 
-def _mark_broken(host: Host, where: Provenance, error: Exception) -> None:
+def _taken(first: Provenance, second: Provenance) -> str:
+    return (
+        f"another plugin is named {first.plugin!r} too: {first.distribution} has it, and"
+        f" {second.distribution} wants it. Rename its entry point, or disable {second.distribution}"
+    )
+
+
+def _check_hooks(host: Host, where: Provenance) -> None:
+    """Refuse a plugin whose hooks do not exist, which pluggy alone would ignore silently."""
+    specs = [name for name in vars(hookspecs) if name.startswith("register_")]
+    specs += [name for name in EVENTS if name not in specs]
+    callers = host.manager.get_hookcallers(host.manager.get_plugin(where.plugin)) or []
+    for caller in callers:
+        if not caller.has_spec():
+            hint = did_you_mean(caller.name, specs)
+            raise PluginError(f"There is no hook {caller.name!r}.{hint} Hooks: {', '.join(specs)}.")
+    if not callers:
+        raise PluginError(
+            "it implements no hook. Decorate its functions with @tunesmith.hookimpl, for example"
+            " `@hookimpl def register_samplers(): return [MySampler]`."
+        )
+
+
+EVENTS = tuple(
+    name
+    for name, member in vars(hookspecs).items()
+    if hasattr(member, "tunesmith_spec") and not name.startswith("register_")
+)
+"""Hooks that report what happened."""
+
+
+def _mark_broken(host: Host, where: Provenance, error: BaseException) -> None:
     trace = "".join(traceback.format_exception(error))
-    message = f"{type(error).__name__}: {error}"
-    host.broken.append(Broken(where.plugin, where.distribution, message, trace))
+    message = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    host.broken.append(Broken(where.plugin, where.distribution, message.rstrip("."), trace))
     log.warning("Plugin %s (%s) is skipped: %s", where.plugin, where.distribution, message)
 
 
 def _collect(host: Host, family: type[Technique]) -> None:
-    known = host.techniques.setdefault(family.family, {})
-    for impl in reversed(getattr(host.manager.hook, family.hook).get_hookimpls()):
+    host.techniques.setdefault(family.family, {})
+    for impl in getattr(host.manager.hook, family.hook).get_hookimpls():
         where = host.distributions[impl.plugin_name]
         try:
-            offered = [_checked(t, family) for t in impl.function()]
-        except Exception as error:  # a stranger's hook may raise anything
+            offered = _offered(impl.function(), family)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's hook, as above
             _mark_broken(host, where, error)
             continue
         for technique in offered:
-            _add(host, known, family, technique, where)
+            host.add(technique, where)
+
+
+def _offered(answer: Any, family: type[Technique]) -> list[type[Technique]]:
+    if isinstance(answer, type) or not isinstance(answer, Iterable):
+        example = f"[{answer.__name__}]" if isinstance(answer, type) else "[MyTechnique]"
+        raise PluginError(
+            f"{family.hook} must return a list of {family.family} classes, e.g. {example};"
+            f" it returned {answer!r}."
+        )
+    return [_checked(one, family) for one in answer]
 
 
 def _checked(technique: Any, family: type[Technique]) -> type[Technique]:
     if not (isinstance(technique, type) and issubclass(technique, family)):
         raise PluginError(f"{family.hook} must return {family.family} classes, got {technique!r}.")
-    if not technique.name:
-        raise PluginError(f"{technique.__name__} has no name; give it `name = \"...\"`.")
+    if not isinstance(technique.name, str) or not technique.name.strip():
+        raise PluginError(f'{technique.__name__} has no name; give it `name = "..."`.')
     return technique
-
-
-def _add(
-    host: Host,
-    known: dict[str, type[Technique]],
-    family: type[Technique],
-    technique: type[Technique],
-    where: Provenance,
-) -> None:
-    if technique.name in known:
-        first = host.sources[family.family, technique.name]
-        raise PluginError(
-            f"Two plugins offer a {family.family} named {technique.name!r}: {first.plugin} from"
-            f" {first.distribution} and {where.plugin} from {where.distribution}. Disable one:"
-            f" `tunesmith plugins disable {where.plugin}` or TUNESMITH_DISABLE={where.plugin}."
-        )
-    known[technique.name] = technique
-    host.sources[family.family, technique.name] = where
 
 
 @lru_cache(maxsize=1)
@@ -214,5 +196,5 @@ def announce(event: str, **facts: Any) -> None:
     for impl in getattr(host().manager.hook, event).get_hookimpls():
         try:
             impl.function(**{name: facts[name] for name in impl.argnames})
-        except Exception:  # an observer must not end the run
+        except (Exception, SystemExit):  # an observer must not end the run
             log.exception("Plugin %s raised in %s", impl.plugin_name, event)

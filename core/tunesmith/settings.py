@@ -76,13 +76,20 @@ def _stored_disabled() -> list[str]:
         return []
     try:
         return [str(n) for n in json.loads(path.read_text(encoding="utf-8")).get("disabled", [])]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise StoreError(f"{path} is not valid JSON ({error}); delete it to enable all.") from error
 
 
 def set_plugin(name: str, *, enabled: bool) -> None:
-    """Remember that a plugin is on or off."""
-    names = set(_stored_disabled())
-    names = names - {name} if enabled else names | {name}
+    """Remember that a plugin is on or off; `a-b` and `a_b` are one name."""
+    names = {one for one in _stored_disabled() if plain(one) != plain(name)}
+    names |= set() if enabled else {name}
     path = home().prepare().plugin_settings
-    path.write_text(json.dumps({"disabled": sorted(names)}, indent=2) + "\n", encoding="utf-8")
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    fresh.write_text(json.dumps({"disabled": sorted(names)}, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(path)
+
+
+def plain(name: str) -> str:
+    """Fold the spellings that package indexes treat as one name."""
+    return name.strip().lower().replace("-", "_")

@@ -1,0 +1,261 @@
+"""One lifecycle, as one YAML file describes it: a section per stage, a stage per section.
+
+A section that is absent (or null) leaves its stage out. Techniques stay dictionaries here, such as
+``{"name": "lora", "r": 16}``; `preflight` builds them and reports every one that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from tunesmith import techniques as t
+from tunesmith.records import Spec as SpecDict
+from tunesmith.reward_card import RewardGate
+
+
+def _named(value: Any) -> Any:
+    """Turn a bare name into a spec."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Of:
+    """Marks a key that holds techniques of a family; ``beside`` are keys that are not options."""
+
+    family: type[t.Technique]
+    beside: tuple[str, ...] = ()
+
+
+Spec = Annotated[SpecDict, BeforeValidator(_named)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A part of the config; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Data(Section):
+    """What the model learns from and is measured on (stage `prepare`)."""
+
+    sources: Annotated[list[Spec], Field(min_length=1), Of(t.DatasetSource)]
+    """Where rows come from, in order."""
+    filters: Annotated[list[Spec], Of(t.DatasetFilter)] = []
+    """What drops or cleans rows, in order."""
+    split: dict[Literal["validation", "prompts", "test"], Share] = {
+        "test": 0.05,
+        "validation": 0.02,
+        "prompts": 0.1,
+    }
+    """Shares for rows that do not say their split: `test` is for `evaluate`, `prompts` for
+    `respond` and `align`, the rest is for `tune`."""
+
+
+class Tune(Section):
+    """Fine-tuning, or pre-training with `model: scratch` (stage `tune`)."""
+
+    method: Annotated[Spec, Of(t.TrainingMethod)] = {"name": "sft"}
+    """How the weights change."""
+    adapter: Annotated[Spec | None, Of(t.Adapter)] = None
+    """Which parameters learn; null: all of them."""
+
+
+class Respond(Section):
+    """Answers that will be compared (stage `respond`)."""
+
+    prompts: Count = 400
+    """How many prompts of the split `prompts` are answered."""
+    tasks: list[str] = []
+    """The tasks to take prompts of; empty: all."""
+    answers: Annotated[int, Field(ge=2)] = 4
+    """Answers per prompt."""
+    sampler: Annotated[Spec, Of(t.Sampler)] = {"name": "temperature", "temperature": 1.0}
+    """How the answers are drawn."""
+    selector: Annotated[Spec, Of(t.PairSelector)] = {"name": "random"}
+    """Which two answers are compared."""
+    pairs: Count = 1
+    """Pairs per prompt."""
+    engine: Annotated[Spec, Of(t.Engine)] = {"name": "transformers"}
+    """What runs the model."""
+
+
+class Collect(Section):
+    """Judgements of the pairs (stage `collect`)."""
+
+    source: Annotated[Spec, Of(t.FeedbackSource)] = {"name": "human"}
+    """Who judges."""
+    overlap: Count = 1
+    """Labels wanted per pair, each by another annotator."""
+    quorum: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the pairs that must have `overlap` labels before the run goes on."""
+    agreement: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Least Krippendorff's alpha; null: any."""
+    deadline_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours after which the run goes on with the labels there are; null: it waits."""
+
+
+class Reward(Section):
+    """A model of what annotators prefer (stage `reward`)."""
+
+    model: Annotated[Spec, Of(t.RewardModel)] = {"name": "bradley_terry"}
+    """How answers are scored."""
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the pairs kept for its card."""
+    gate: RewardGate | None = RewardGate()
+    """What it must show on them before it may train a policy; null: nothing."""
+
+
+class Align(Section):
+    """Training towards the preferences (stage `align`)."""
+
+    method: Annotated[Spec, Of(t.TrainingMethod)] = {"name": "grpo"}
+    """How the weights change: with a reward model (grpo), or from the pairs themselves (dpo)."""
+    adapter: Annotated[Spec | None, Of(t.Adapter)] = None
+    """Which parameters learn; null: all of them."""
+    prompts: Count = 256
+    """How many prompts a method with a reward model tries."""
+
+
+class Optimise(Section):
+    """A smaller, faster model that says the same (stage `optimise`)."""
+
+    quantizer: Annotated[Spec, Of(t.Quantizer)] = {"name": "gguf", "type": "q8_0"}
+    """How weights are stored in fewer bits."""
+    accelerators: Annotated[list[Spec], Of(t.Accelerator)] = []
+    """What makes its engine faster without changing what it says."""
+    distil: Annotated[Spec | None, Of(t.Distiller, beside=("student",))] = None
+    """A smaller model taught first; besides its options, `student` may name the model folder to
+    teach."""
+
+
+class WinRate(Section):
+    """A contest between the newest model and the one before it."""
+
+    task: str = "creative_writing"
+    """The task whose held-out prompts both answer."""
+    prompts: Count = 400
+    """How many of them."""
+    sampler: Annotated[Spec, Of(t.Sampler)] = {"name": "temperature", "temperature": 1.0}
+    """How the answers are drawn."""
+
+
+class Evaluate(Section):
+    """Every model of the run on held-out items, and the gates (stage `evaluate`)."""
+
+    tasks: Annotated[list[Spec], Of(t.Task, beside=("style",))] = []
+    """What is asked; besides its options a task may have a `style` (a prompt style, by default
+    zero_shot)."""
+    items: Count = 200
+    """Items per task, from the split `test`."""
+    sampler: Annotated[Spec, Of(t.Sampler)] = {"name": "greedy"}
+    """How answers are drawn."""
+    win_rate: WinRate | None = None
+    """Whether models compete, and how; null: they do not."""
+    evaluators: Annotated[list[Spec], Of(t.Evaluator)] = [
+        {"name": "task_scores"},
+        {"name": "win_rate"},
+        {"name": "speed_and_size"},
+    ]
+    """The numbers made from the answers."""
+    gates: Annotated[list[Spec], Of(t.Gate)] = []
+    """Rules the numbers must satisfy before `release`."""
+
+
+class Release(Section):
+    """Registration and deployment of what passed its gates (stage `release`)."""
+
+    name: Name
+    """The registered model's name."""
+    alias: Name | None = "candidate"
+    """The alias that then points at this version; null: none."""
+    deployer: Annotated[Spec | None, Of(t.Deployer)] = None
+    """Where the model goes; null: it is registered only."""
+
+
+class Lifecycle(Section):
+    """A model's life, from data to release."""
+
+    name: Name
+    """What runs of this file are called: lower case letters, digits, `.`, `_` and `-`."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Decides everything that is drawn; the same seed gives the same model."""
+    model: Annotated[str, Field(min_length=1)] = "builtin:nano"
+    """The model to start from: `builtin:nano`, a folder, a Hub id, or `scratch`."""
+    data: Data | None = None
+    tune: Tune | None = None
+    respond: Respond | None = None
+    collect: Collect | None = None
+    reward: Reward | None = None
+    align: Align | None = None
+    optimise: Optimise | None = None
+    evaluate: Evaluate | None = None
+    release: Release | None = None
+
+    @model_validator(mode="after")
+    def _has_a_stage(self) -> Lifecycle:
+        if not any(isinstance(getattr(self, name), Section) for name in type(self).model_fields):
+            raise ValueError("it has no section, so there is nothing to do; begin with `data`")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One technique in a config: where it stands, its family and its spec, a name and options."""
+
+    path: str
+    family: type[t.Technique]
+    spec: SpecDict
+
+    @property
+    def section(self) -> str:
+        """The section it belongs to, e.g. ``align``."""
+        return self.path.partition(".")[0]
+
+
+def places(section: BaseModel, path: str = "") -> Iterator[Place]:
+    """Yield every technique that a config, or a section of one, names; in the file's order."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        where = f"{path}.{name}" if path else name
+        if isinstance(value, Section):
+            yield from places(value, where)
+        for mark in (m for m in field.metadata if isinstance(m, Of)):
+            if isinstance(value, list):
+                for at, spec in enumerate(value):
+                    yield from _place(f"{where}.{at}", mark, spec)
+            elif value is not None:
+                yield from _place(where, mark, value)
+
+
+def _place(path: str, mark: Of, spec: SpecDict) -> Iterator[Place]:
+    options = {key: value for key, value in spec.items() if key not in mark.beside}
+    yield Place(path, mark.family, options)
+    if "style" in mark.beside:
+        style = _named(spec.get("style", "zero_shot"))
+        yield Place(f"{path}.style", t.PromptStyle, style if isinstance(style, dict) else {})
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Lifecycle:
+    """Read a lifecycle from YAML and apply ``key=value`` overrides.
+
+    Relative paths in the file start at its folder, those in overrides at the working directory.
+    Raises ConfigError naming file, line, key, the nearest right key, and what exists.
+    """
+    from tunesmith.configfile import read
+
+    return read(Path(path), overrides)
+
+
+def check_config(value: Any, name: str = "config") -> Lifecycle:
+    """Return a lifecycle from plain data; ConfigError as for a file called ``name``."""
+    from tunesmith.configfile import check
+
+    return check(value, name)

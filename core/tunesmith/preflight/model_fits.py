@@ -1,0 +1,129 @@
+"""The model that the run begins with: is it whole, and does it fit what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tunesmith.config import Lifecycle
+from tunesmith.errors import ModelError
+from tunesmith.model_facts import ModelFacts
+from tunesmith.preflight.built import Built, asked
+from tunesmith.preflight.outcome import Plan
+from tunesmith.techniques import Distiller, Engine, Quantizer, Task, TrainingMethod
+
+LOADS = ("tune", "respond", "reward", "align", "optimise", "evaluate", "release")
+"""Stages that load a model."""
+
+
+def check_model(
+    config: Lifecycle, wanted: list[str], built: Built, plan: Plan
+) -> ModelFacts | None:
+    """Return what is known of the model; None for `scratch` and for one that cannot be used."""
+    if config.model == "scratch" or not set(LOADS) & set(wanted):
+        return None
+    folder = _folder(config.model, plan)
+    if folder is None:
+        return None
+    from tunesmith.models import inspect_model
+
+    facts = inspect_model(folder)
+    for problem in facts.problems:
+        plan.problem("model", problem)
+    if facts.problems:
+        return None
+    plan.facts["model"] = {
+        "folder": str(folder),
+        "architecture": facts.architecture,
+        "parameters": facts.parameters,
+        "bytes": facts.bytes,
+        "context": facts.context,
+    }
+    if not facts.has_chat_template:
+        plan.warn(
+            "model", "it has no chat template; conversations are written as `User: ... Assistant:`."
+        )
+    return facts
+
+
+def _folder(model: str, plan: Plan) -> Path | None:
+    from tunesmith.models import resolve_model
+
+    try:
+        return resolve_model(model)
+    except ModelError as error:
+        plan.problem("model", str(error))
+    return None
+
+
+def check_techniques_fit(
+    config: Lifecycle, wanted: list[str], built: Built, facts: ModelFacts | None, plan: Plan
+) -> None:
+    """Note techniques that cannot work with this model: its format, its context, its kind."""
+    _check_student(config, built, plan)
+    if facts is None:
+        return
+    folder = Path(plan.facts["model"]["folder"])
+    _check_engine(built, folder, plan)
+    _check_context(built, facts, plan)
+    for path, technique in built.at.items():
+        question: Callable[[Path], list[str]] | None = getattr(
+            technique, "problems_with_model", None
+        )
+        if question is not None:
+            # What a quantizer or an adapter has against an architecture.
+            for problem in asked(partial(question, folder), technique, path, plan):
+                plan.problem(path, problem)
+
+
+def _check_engine(built: Built, folder: Path, plan: Plan) -> None:
+    engine = built.one("respond.engine", Engine)
+    if engine is not None and not engine.reads(folder):
+        plan.problem(
+            "respond.engine",
+            f"{engine.name} cannot run a model folder as training leaves it. Use transformers;"
+            " other engines come after `optimise`.",
+        )
+
+
+def _check_context(built: Built, facts: ModelFacts, plan: Plan) -> None:
+    if facts.context is None:
+        plan.problem(
+            "model",
+            "its config.json does not say how long a sequence may be. Add max_position_embeddings.",
+        )
+        return
+    for path, technique in built.at.items():
+        asked_for = _longest(technique)
+        if asked_for is not None and asked_for[1] > facts.context:
+            plan.problem(
+                path,
+                f"{technique.name}.{asked_for[0]} is {asked_for[1]:,} tokens, and the model's"
+                f" context is {facts.context:,}. Lower it.",
+            )
+
+
+def _longest(technique: Any) -> tuple[str, int] | None:
+    """Return the option that says how many tokens a technique wants at once."""
+    if not isinstance(technique, Task | TrainingMethod | Distiller):
+        return None
+    for name in ("max_length", "sequence", "max_new_tokens"):
+        value = getattr(technique, name, None)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return name, value
+    return None
+
+
+def _check_student(config: Lifecycle, built: Built, plan: Plan) -> None:
+    spec = config.optimise.distil if config.optimise else None
+    if not spec or built.one("optimise.quantizer", Quantizer) is None:
+        return
+    student = spec.get("student")
+    if student is not None:
+        from tunesmith.models import inspect_model
+
+        folder = _folder(str(student), plan)
+        for problem in inspect_model(folder).problems if folder else ():
+            plan.problem("optimise.distil.student", problem)

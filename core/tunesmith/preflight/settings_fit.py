@@ -1,0 +1,96 @@
+"""Settings that are each right and do not go together."""
+
+from __future__ import annotations
+
+from tunesmith import plugins
+from tunesmith.config import Lifecycle
+from tunesmith.errors import did_you_mean
+from tunesmith.preflight.built import Built
+from tunesmith.preflight.outcome import Plan
+from tunesmith.techniques import Accelerator, Engine, FeedbackSource, Quantizer, Sampler, Task
+
+
+def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> None:
+    """Note what would make a later stage fail, wait for ever, or quietly do less."""
+    if config.collect and "collect" in wanted:
+        _check_collect(config, wanted, built, plan)
+    if config.respond and "respond" in wanted:
+        _check_sampler(built, "respond.sampler", built.one("respond.engine", Engine), plan)
+        _check_tasks("respond.tasks", config.respond.tasks, plan)
+    if config.evaluate and "evaluate" in wanted:
+        _check_evaluate(config, built, plan)
+    if "optimise" in wanted:
+        _check_accelerators(built, plan)
+
+
+def _check_collect(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> None:
+    collect, source = config.collect, built.one("collect.source", FeedbackSource)
+    if collect is None or source is None:
+        return
+    if source.waits and collect.agreement is not None and collect.overlap < 2:
+        plan.problem(
+            "collect.agreement",
+            "agreement can only be known when several people label the same pair. Set"
+            " collect.overlap to 2 or more, or take agreement out.",
+        )
+    gate = config.reward.gate if config.reward and "reward" in wanted else None
+    knows = type(source).utility is not FeedbackSource.utility
+    if source.waits and gate and gate.min_of_ceiling and collect.overlap < 2 and not knows:
+        plan.problem(
+            "reward.gate.min_of_ceiling",
+            "the annotators' ceiling can only be known when several people label the same pair."
+            " Set collect.overlap to 2 or more, or min_of_ceiling: null.",
+        )
+
+
+def _check_sampler(built: Built, path: str, engine: Engine | None, plan: Plan) -> None:
+    sampler = built.one(path, Sampler)
+    if sampler is None or engine is None or engine.name == "transformers":
+        return
+    if sampler.engine_options(engine.name) is None:
+        known = [
+            name
+            for name, one in plugins.host().available(Sampler).items()
+            if one.engine_options is not Sampler.engine_options
+        ]
+        plan.problem(
+            path,
+            f"the engine {engine.name} cannot sample with {sampler.name}. Use"
+            f" {', '.join(known)}, or the engine transformers.",
+        )
+
+
+def _check_tasks(path: str, tasks: list[str], plan: Plan) -> None:
+    known = plugins.host().available(Task)
+    for name in tasks:
+        if name not in known and did_you_mean(name, known):
+            plan.warn(path, f"no Task is named {name!r}.{did_you_mean(name, known)}")
+
+
+def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
+    section = config.evaluate
+    if section is None:
+        return
+    engine = built.one("optimise.quantizer.engine", Engine)
+    _check_sampler(built, "evaluate.sampler", engine, plan)
+    named = [spec.get("name") for spec in section.evaluators]
+    if section.win_rate:
+        _check_tasks("evaluate.win_rate.task", [section.win_rate.task], plan)
+        if "win_rate" not in named:
+            plan.warn("evaluate.win_rate", "the evaluator win_rate is not in evaluate.evaluators.")
+    if section.tasks and "task_scores" not in named:
+        plan.warn("evaluate.tasks", "the evaluator task_scores is not in evaluate.evaluators.")
+    papers = [(spec.get("name"), str(spec.get("style", "zero_shot"))) for spec in section.tasks]
+    for name, style in sorted({one for one in papers if papers.count(one) > 1}, key=str):
+        plan.problem("evaluate.tasks", f"{name} with the style {style} is there twice; keep one.")
+
+
+def _check_accelerators(built: Built, plan: Plan) -> None:
+    quantizer = built.one("optimise.quantizer", Quantizer)
+    for path, one in built.under("optimise.accelerators", Accelerator).items():
+        if quantizer is not None and one.engine != quantizer.engine:
+            plan.problem(
+                path,
+                f"{one.name} is for the engine {one.engine}, but what {quantizer.name} writes runs"
+                f" on {quantizer.engine}. Take it out.",
+            )
