@@ -1,0 +1,61 @@
+"""Align the tuned model, with a reward model's scores or with the preferences themselves."""
+
+from __future__ import annotations
+
+from tunesmith import Outcome, RewardModel, Row, Scorer, TrainingJob, TrainingMethod, plugins
+from tunesmith.errors import GateRefused
+from tunesmith.techniques import Adapter
+from tunesmith_flows import answering, samples, staging
+from tunesmith_flows.bench import Bench
+from tunesmith_flows.judgements import preferences
+from tunesmith_flows.tasks import stage_task
+
+
+@stage_task(name="align")
+def align(run_id: str, made: dict[str, str]) -> str:
+    """Return the id of the aligned model."""
+    return staging.staged("align", work, run_id, made)
+
+
+def work(bench: Bench) -> Outcome:
+    """Train, and let the model answer the sample prompts before and after."""
+    section = bench.config.align
+    reward = scorer(bench)
+    adapter = plugins.build(Adapter, section.adapter) if section.adapter else None
+    outcome = plugins.build(TrainingMethod, section.method).train(
+        TrainingJob(
+            rows=lesson(bench),
+            model_dir=bench.model(),
+            adapter=adapter,
+            reward=reward,
+            out=bench.out,
+            work=bench.work,
+            seed=bench.seed,
+            report=bench.report,
+            should_stop=bench.should_stop,
+        )
+    )
+    samples.before_and_after(bench, before=bench.model(), after="aligned")
+    return outcome
+
+
+def lesson(bench: Bench) -> list[Row]:
+    """Return preference rows for a method that learns from them, else prompts to try out."""
+    if "collect" in bench.inputs:
+        return preferences(bench)
+    section, respond = bench.config.align, bench.config.respond
+    tasks = respond.tasks if respond else []
+    return answering.choose(bench.rows("prompts"), tasks, section.prompts, bench.seed)
+
+
+def scorer(bench: Bench) -> Scorer | None:
+    """Open the reward model, which must have passed its own gate; None when none is asked for."""
+    judge = bench.inputs.get("reward")
+    if judge is None:
+        return None
+    if not judge.metrics["passed"]:
+        raise GateRefused(
+            f"The reward model may not train a policy: {judge.metrics['verdict']}."
+            " Collect more labels, or change `reward`; its card is stored with the run."
+        )
+    return plugins.build(RewardModel, bench.config.reward.model).open(judge.path)

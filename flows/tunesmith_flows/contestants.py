@@ -1,0 +1,114 @@
+"""The models that are compared: which folder each one is, on which engine, and against whom."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunesmith import Engine, ModelError, Quantizer, plugins
+from tunesmith.evidence.measurements import Answer, Footprint
+from tunesmith_flows import answering
+from tunesmith_flows.bench import Bench
+from tunesmith_flows.samples import REFERENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One model on one engine; ``parent`` is whom it must not be worse than."""
+
+    name: str
+    folder: Path
+    engine: Engine
+    parameters: int
+    parent: str | None = None
+    tokenizer_from: Path | None = None
+
+    @contextmanager
+    def speaks(self) -> Iterator[answering.Speaker]:
+        """Open the model; leaving the context frees it."""
+        with answering.speaker(self.engine, self.folder, self.tokenizer_from) as voice:
+            yield voice
+
+
+def contestants(bench: Bench) -> list[Contestant]:
+    """Return the base and every model made since, each after its parent."""
+    found: list[Contestant] = []
+    for name, folder in _whole_models(bench).items():
+        parent = found[-1].name if found else None
+        found.append(_whole(name, folder, parent))
+    if "optimise" in bench.inputs:
+        found += _quantized(bench, found[-1])
+    return found
+
+
+def _whole_models(bench: Bench) -> dict[str, Path]:
+    base = bench.base()
+    made = {"tuned": bench.inputs.get("tune"), "aligned": bench.inputs.get("align")}
+    models = {"base": base} if base else {}
+    return models | {name: artifact.path for name, artifact in made.items() if artifact}
+
+
+def _whole(name: str, folder: Path, parent: str | None) -> Contestant:
+    from tunesmith.models import parameter_count
+
+    engine = plugins.build(Engine, REFERENCE)
+    return Contestant(name, folder, engine, parameter_count(folder), parent)
+
+
+def _quantized(bench: Bench, parent: Contestant) -> list[Contestant]:
+    """Return the quantized model, after its parent on the very same engine."""
+    folder = bench.inputs["optimise"].path
+    engine = engine_of(bench)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    twin = parent if engine.reads(parent.folder) else _on_engine(bench, parent, engine)
+    small = Contestant("quantized", folder, engine, report["parameters"], twin.name, parent.folder)
+    return [small] if twin is parent else [twin, small]
+
+
+def engine_of(bench: Bench) -> Engine:
+    """Return the engine that runs what the quantizer wrote, with the config's accelerators."""
+    from tunesmith import Accelerator
+    from tunesmith.generation.accelerate import with_accelerators
+
+    section = bench.config.optimise
+    engine = plugins.build(Engine, plugins.build(Quantizer, section.quantizer).engine)
+    wanted = [plugins.build(Accelerator, spec) for spec in section.accelerators]
+    return with_accelerators(engine, [one for one in wanted if one.engine == engine.name])
+
+
+def _on_engine(bench: Bench, parent: Contestant, engine: Engine) -> Contestant:
+    """Export the parent unchanged (32-bit GGUF), so that only the bits differ."""
+    folder = bench.work / "parent"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plugins.build(Quantizer, {"name": "gguf", "type": "f32"}).quantize(parent.folder, folder)
+    if not engine.reads(folder):
+        raise ModelError(
+            f"The quantized model runs on {engine.name}, which can run neither its parent nor a"
+            " 32-bit GGUF of it, so the two cannot be compared. Choose another quantizer."
+        )
+    name = f"{parent.name}@{engine.name}"
+    return Contestant(name, folder, engine, parent.parameters, parent.name, parent.folder)
+
+
+def parents(models: Sequence[Contestant]) -> dict[str, str]:
+    """Return whom each model is compared with."""
+    return {model.name: model.parent for model in models if model.parent}
+
+
+def footprint(model: Contestant, answers: Sequence[Answer]) -> Footprint:
+    """Return what a model weighs, and how much it said."""
+    weight = answering.sizes(model.folder)["bytes"]
+    return Footprint(
+        model=model.name,
+        engine=model.engine.name,
+        bytes=weight,
+        bits_per_weight=8 * weight / model.parameters,
+        answers=len(answers),
+        new_tokens=sum(answer.tokens for answer in answers),
+        parent=model.parent,
+    )

@@ -1,0 +1,149 @@
+"""What the models are asked: papers of task items with one right answer, and a writing contest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith import Completion, DataError, Message, Pair, Row, Sampler, Task, plugins
+from tunesmith.evidence.measurements import Answer, Duel
+from tunesmith.stagekeys import stage_seed
+from tunesmith.techniques import FeedbackSource, PromptStyle
+from tunesmith_flows.answering import Speaker, choose, last_words, longest_answer, prompt_of
+from tunesmith_flows.bench import Bench
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Held-out items of one task, asked in one style."""
+
+    task: Task
+    style: str
+    rows: Sequence[Row]
+    conversations: Sequence[list[Message]]
+    sampler: Sampler
+    seed: int
+
+    def sit(self, bench: Bench, model: str, voice: Speaker) -> list[Answer]:
+        """Let a model answer every item, and score what it said."""
+        bench.report({"doing": f"{model}: {self.task.name} {self.style}"})
+        done = voice.answer(
+            bench, self.conversations, self.sampler, self.task.max_new_tokens, self.seed
+        )
+        pairs = zip(self.rows, done, strict=True)
+        return [self._answer(model, row, completion) for row, completion in pairs]
+
+    def _answer(self, model: str, row: Row, completion: Completion) -> Answer:
+        score = self.task.score(row, completion.text)
+        return Answer(
+            model=model,
+            task=self.task.name,
+            item=row["id"],
+            question=self.task.question(row),
+            text=completion.text,
+            value=score.value,
+            correct=score.correct,
+            tokens=len(completion.ids),
+            style=self.style,
+            finish=completion.finish,
+        )
+
+
+def papers(bench: Bench) -> list[Paper]:
+    """Return one paper per task of the config; the same items for every model."""
+    section = bench.config.evaluate
+    sampler = plugins.build(Sampler, section.sampler)
+    return [_paper(bench, dict(spec), sampler) for spec in section.tasks]
+
+
+def _paper(bench: Bench, spec: dict[str, Any], sampler: Sampler) -> Paper:
+    style = plugins.build(PromptStyle, spec.pop("style", "zero_shot"))
+    task = plugins.build(Task, spec)
+    seed = stage_seed(bench.seed, f"{task.name}/{style.name}")
+    rows = choose(bench.rows("test"), [task.name], bench.config.evaluate.items, bench.seed)
+    if not rows:
+        raise DataError(
+            f"evaluate.tasks names {task.name}, but the split `test` has no row of that task."
+            " Give data.split.test a share, or leave the task out."
+        )
+    shots = [row for row in bench.rows("train") if row.get("task") == task.name]
+    asked = [style.messages(task, row, shots) for row in rows]
+    return Paper(task, style.name, rows, asked, sampler, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Two models write to the same prompts; a judge who knows the worth compares them.
+
+    The judge is the feedback source's noiseless utility, never the reward that trained a model.
+    """
+
+    rows: Sequence[Row]
+    model: str
+    baseline: str
+    sampler: Sampler
+    seed: int
+    judge: FeedbackSource
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """The two that meet."""
+        return self.model, self.baseline
+
+    @property
+    def judged_by(self) -> str:
+        """Who says what an answer is worth."""
+        return f"noiseless utility of the feedback source {self.judge.name!r}"
+
+    def write(self, bench: Bench, voice: Speaker) -> list[str]:
+        """Return one sampled answer per prompt; both models draw from the same seeds."""
+        bench.report({"doing": "writing for the win rate"})
+        prompts = [prompt_of(row) for row in self.rows]
+        longest = longest_answer(self.rows[0].get("task"))
+        done = voice.answer(bench, prompts, self.sampler, longest, self.seed)
+        return [completion.text for completion in done]
+
+    def duels(self, stories: Mapping[str, Sequence[str]]) -> list[Duel]:
+        """Return the duels, none where the judge does not know what an answer is worth."""
+        ours, theirs = stories[self.model], stories[self.baseline]
+        found = [self._duel(*one) for one in zip(self.rows, ours, theirs, strict=True)]
+        return [duel for duel in found if duel is not None]
+
+    def _duel(self, row: Row, answer: str, other: str) -> Duel | None:
+        task, prompt = str(row.get("task", "")), prompt_of(row)
+        pair = Pair(str(row["id"]), task, prompt, answer, other, row.get("reference", {}))
+        worth, other_worth = self.judge.utility(pair, answer), self.judge.utility(pair, other)
+        if worth is None or other_worth is None:
+            return None
+        return Duel(
+            item=str(row["id"]),
+            task=task,
+            model=self.model,
+            baseline=self.baseline,
+            answer=answer,
+            baseline_answer=other,
+            utility=worth,
+            baseline_utility=other_worth,
+            prompt=last_words(row),
+        )
+
+
+def contest(bench: Bench) -> Contest | None:
+    """Return the contest between the newest whole model and the one before it, if one is due."""
+    wanted, collect = bench.config.evaluate.win_rate, bench.config.collect
+    made = [name for name in ("align", "tune") if name in bench.inputs]
+    if wanted is None or collect is None or not made:
+        return None
+    rows = choose(bench.rows("test"), [wanted.task], wanted.prompts, bench.seed)
+    if not rows:
+        raise DataError(f"evaluate.win_rate: the split `test` has no row of {wanted.task}.")
+    model, baseline = ("aligned", "tuned") if "align" in made else ("tuned", "base")
+    return Contest(
+        rows=rows,
+        model=model,
+        baseline=baseline if "tune" in made else "base",
+        sampler=plugins.build(Sampler, wanted.sampler),
+        seed=stage_seed(bench.seed, "win_rate"),
+        judge=plugins.build(FeedbackSource, collect.source),
+    )
