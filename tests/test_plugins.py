@@ -171,9 +171,9 @@ class TestBuiltIns:
         assert host.conflicts == {}
 
     def test_every_one_has_a_docstring_and_every_option_too(self):
-        from tunesmith.cli.plugin_pages import _undocumented
+        from tunesmith.cli.plugin_health import undocumented
 
-        assert list(_undocumented(plugins.host())) == []
+        assert list(undocumented(plugins.host())) == []
 
     @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
     def test_of_every_family_are_described_by_a_page(self, family):

@@ -32,7 +32,7 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     ]
 
 
-def questions(count: int, seed: int = 0) -> list[dict]:
+def questions(count: int, seed: int = 0, answer: str = "") -> list[dict]:
     """Return prompt-completion rows with one short rule behind them."""
     rng = Random(seed)
     made = []
@@ -41,7 +41,7 @@ def questions(count: int, seed: int = 0) -> list[dict]:
         made.append(
             {
                 "prompt": [{"role": "user", "content": f"Say {word} twice."}],
-                "completion": [{"role": "assistant", "content": f"{word} {word}"}],
+                "completion": [{"role": "assistant", "content": answer or f"{word} {word}"}],
             }
         )
     return made

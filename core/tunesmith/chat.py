@@ -1,8 +1,9 @@
 """Conversations as token ids, the same ones in training, evaluation and serving.
 
 A prompt is the chat template up to the point where the assistant speaks; a completion is what the
-template adds after that, up to and including the end-of-turn token. The two are tokenised apart, so
-that what a model is trained to continue is exactly what an engine hands it.
+template adds after that, up to and including the end-of-turn token. The two are tokenised apart,
+so that what a model is trained to continue is exactly what an engine hands it. Special tokens that
+people spell in a message stay letters (see `guarding`); plain text prompts are taken as they are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import DataError, ModelError
+from tunesmith.guarding import encode, guard, unguard
 from tunesmith.model_facts import read_json
 from tunesmith.records import Message, Row
 
@@ -103,11 +105,15 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, model_dir: Path) -> tuple[int, 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Prompt) -> list[int]:
     """Return the ids of a conversation, ready for the assistant to speak."""
-    return _encode(tokenizer, [prompt_text(tokenizer, messages)])[0]
+    return encode(tokenizer, [_prompt(tokenizer, messages)])[0]
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Prompt) -> str:
-    """Return the prompt as the template writes it, special tokens spelled out."""
+    """Return the prompt as the template writes it, special tokens spelled out; for eyes only."""
+    return unguard(tokenizer, _prompt(tokenizer, messages))
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, messages: Prompt) -> str:
     if isinstance(messages, str):
         return _bos(tokenizer) + messages
     return _apply(tokenizer, messages, generate=True)
@@ -122,8 +128,9 @@ def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[Message], *, gener
     from jinja2 import TemplateError
 
     try:
+        safe = [{**turn, "content": guard(tokenizer, turn["content"])} for turn in messages]
         return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+            tokenizer.apply_chat_template(safe, tokenize=False, add_generation_prompt=generate)
         )
     except (TemplateError, TypeError, KeyError) as error:
         roles = [message.get("role") for message in messages]
@@ -132,19 +139,19 @@ def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[Message], *, gener
         ) from error
 
 
-def completion_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, completion: str) -> str:
-    """Return what follows the prompt's text, without the end-of-turn token.
+def _completion(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, completion: str) -> str:
+    """Return what follows the prompt's text, guarded, without the end-of-turn token.
 
     A template may add white space or a thinking block before the answer; where its rendering does
     not begin with the prompt, the answer follows the prompt as it stands.
     """
     if isinstance(prompt, str):
         return completion
-    before = prompt_text(tokenizer, prompt)
+    before = _prompt(tokenizer, prompt)
     turn = {"role": "assistant", "content": completion}
     whole = _apply(tokenizer, [*prompt, turn], generate=False)
     if not whole.startswith(before):
-        return completion
+        return guard(tokenizer, completion)
     added, found, _ = whole[len(before) :].rpartition(_end_text(tokenizer))
     return added if found else whole[len(before) :]
 
@@ -172,8 +179,8 @@ def render_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list
     Raises DataError naming the row whose columns are neither.
     """
     parts = [_parts(tokenizer, row, number) for number, row in enumerate(rows)]
-    befores = _encode(tokenizer, [before for before, _ in parts])
-    afters = _encode(tokenizer, [after for _, after in parts])
+    befores = encode(tokenizer, [before for before, _ in parts])
+    afters = encode(tokenizer, [after for _, after in parts])
     end = _end(tokenizer)
     return [
         Rendered([*before, *after, end], [False] * len(before) + [True] * (len(after) + 1))
@@ -190,9 +197,8 @@ def _parts(tokenizer: PreTrainedTokenizerBase, row: Row, number: int) -> tuple[s
         return "", whole.rstrip().removesuffix(_end_text(tokenizer))
     if "prompt" in row and "completion" in row:
         answer = _answer(row["completion"], number)
-        return prompt_text(tokenizer, row["prompt"]), completion_text(
-            tokenizer, row["prompt"], answer
-        )
+        prompt = row["prompt"]
+        return _prompt(tokenizer, prompt), _completion(tokenizer, prompt, answer)
     raise DataError(
         f"Row {number} has the columns {sorted(row)}; it needs prompt and completion, text, or"
         " messages."
@@ -209,15 +215,6 @@ def _answer(completion: Any, number: int) -> str:
             " Move earlier turns into the prompt."
         )
     return str(completion[0]["content"])
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    # The template spells the special tokens; adding them again would double the first one.
-    encoded = tokenizer(texts, add_special_tokens=False, truncation=False, verbose=False)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

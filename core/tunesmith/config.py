@@ -6,7 +6,7 @@ A section that is absent (or null) leaves its stage out. Techniques stay diction
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ from tunesmith.records import Spec as SpecDict
 from tunesmith.reward_card import RewardGate
 
 
-def _named(value: Any) -> Any:
+def named(value: Any) -> Any:
     """Turn a bare name into a spec."""
     return {"name": value} if isinstance(value, str) else value
 
@@ -31,7 +31,7 @@ class Of:
     beside: tuple[str, ...] = ()
 
 
-Spec = Annotated[SpecDict, BeforeValidator(_named)]
+Spec = Annotated[SpecDict, BeforeValidator(named)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -204,43 +204,6 @@ class Lifecycle(Section):
         if not any(isinstance(getattr(self, name), Section) for name in type(self).model_fields):
             raise ValueError("it has no section, so there is nothing to do; begin with `data`")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One technique in a config: where it stands, its family and its spec, a name and options."""
-
-    path: str
-    family: type[t.Technique]
-    spec: SpecDict
-
-    @property
-    def section(self) -> str:
-        """The section it belongs to, e.g. ``align``."""
-        return self.path.partition(".")[0]
-
-
-def places(section: BaseModel, path: str = "") -> Iterator[Place]:
-    """Yield every technique that a config, or a section of one, names; in the file's order."""
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        where = f"{path}.{name}" if path else name
-        if isinstance(value, Section):
-            yield from places(value, where)
-        for mark in (m for m in field.metadata if isinstance(m, Of)):
-            if isinstance(value, list):
-                for at, spec in enumerate(value):
-                    yield from _place(f"{where}.{at}", mark, spec)
-            elif value is not None:
-                yield from _place(where, mark, value)
-
-
-def _place(path: str, mark: Of, spec: SpecDict) -> Iterator[Place]:
-    options = {key: value for key, value in spec.items() if key not in mark.beside}
-    yield Place(path, mark.family, options)
-    if "style" in mark.beside:
-        style = _named(spec.get("style", "zero_shot"))
-        yield Place(f"{path}.style", t.PromptStyle, style if isinstance(style, dict) else {})
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Lifecycle:

@@ -15,8 +15,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from tunesmith import plugins, stages
-from tunesmith.config import Lifecycle, Of, Place, Section, places
+from tunesmith import plugins, source_code, stages
+from tunesmith.config import Lifecycle, Of, Section
+from tunesmith.places import Place, places
 from tunesmith.techniques import Engine, Quantizer, Sampler, Task, Technique
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")
@@ -51,6 +52,7 @@ def ingredients(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> dic
         "inputs": dict(sorted(inputs.items())),
         "config": _config(config, stage, inputs),
         "model": base_digest(config.model) if uses_base(stage, inputs) else None,
+        "code": source_code.stage_digest(stage)[:16],
         "techniques": {path: _technique(technique) for path, technique in built},
         "limits": _limits(config, stage),
         "versions": versions(stage, [technique for _, technique in built]),

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from tunesmith_dashboard.reading import told
+
 HERE = Path(__file__).parent
 
 # A named icon would be fetched from a server of somebody else's.
 st.set_page_config(page_title="Tunesmith", page_icon=HERE / "icon.svg", layout="wide")
 st.html(HERE / "style.css")
-st.navigation(
+page = st.navigation(
     [
         st.Page("app_pages/runs.py", title="Runs", icon=":material/history:", default=True),
         st.Page("app_pages/run.py", title="Run", icon=":material/monitoring:"),
@@ -17,4 +19,6 @@ st.navigation(
         st.Page("app_pages/models.py", title="Models", icon=":material/deployed_code:"),
     ],
     position="top",
-).run()
+)
+with told():
+    page.run()

@@ -20,6 +20,7 @@ SAFE: dict[str, str] = {
     "browser.serverAddress": "127.0.0.1",
     "client.toolbarMode": "minimal",
     "client.showErrorLinks": "false",
+    "client.showErrorDetails": "type",
     "runner.magicEnabled": "false",
     "logger.level": "warning",
 }
@@ -41,7 +42,9 @@ def main(port: str) -> None:
 
 def _die_with_owner() -> None:
     """Wait for the end of a pipe that the owner never writes to, then end without ado."""
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock would be held while the interpreter shuts down.
+    while os.read(0, 1):
+        pass
     os._exit(0)
 
 

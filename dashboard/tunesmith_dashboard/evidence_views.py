@@ -41,7 +41,7 @@ def _reward(reward: RewardFacts) -> None:
     verdict(reward.verdict)
     dots, numbers = st.columns([2, 3], gap="large")
     with dots:
-        st.altair_chart(charts.reliability(reward.bins, "Calibration"), key="calibration")
+        pieces.chart(charts.reliability(reward.bins, "Calibration"))
     rows = {
         "held-out pairs": f"{reward.pairs:,}",
         "accuracy": words.estimate(reward.accuracy),
@@ -71,14 +71,14 @@ def evidence(facts: RunFacts) -> None:
         return
     for one in found.verdicts:
         verdict(one)
-    for one in found.wins():
+    for won in found.wins():
         st.metric(
-            f"Win rate of {words.model(one.model)} over {words.model(one.name.partition(':')[2])}",
-            words.percent(one.value),
-            f"{words.share_interval(one.low, one.high)}, {sentences.against_half(one)}",
+            f"Win rate of {words.model(won.model)} over {words.model(won.name.partition(':')[2])}",
+            words.percent(won.value),
+            f"{words.share_interval(won.low, won.high)}, {sentences.against_half(won)}",
             delta_color="off",
             delta_arrow="off",
-            help=f"{one.method}. Judge: {found.judged_by}",
+            help=f"{won.method}. Judge: {found.judged_by}",
         )
     _exams(found)
     _sizes(found)
@@ -91,7 +91,7 @@ def _exams(found: EvidenceFacts) -> None:
     shares.sort(key=lambda m: found.models().index(m.model))
     labels = {m.name: words.name(m.name) for m in found.measurements}
     st.subheader("Exams", anchor=False)
-    st.altair_chart(charts.intervals(_hundredfold(shares), "", "% solved", labels), key="exams")
+    pieces.chart(charts.intervals(_hundredfold(shares), "", "% solved", labels))
     with st.expander("Paired differences, with what they mean"):
         rows = [
             {

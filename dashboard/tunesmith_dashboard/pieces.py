@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import streamlit as st
 
+from tunesmith.charts import Chart
 from tunesmith.report.inert import Cut, cut
 
-COLOURS = {
+Colour = Literal["green", "blue", "orange", "red", "gray"]
+
+COLOURS: dict[str, Colour] = {
     "COMPLETED": "green", "RUNNING": "blue", "WAITING": "orange", "FAILED": "red",
     "CRASHED": "red", "STOPPED": "gray", "PENDING": "gray",
 }  # fmt: skip
@@ -19,6 +23,8 @@ ICONS = {
 }  # fmt: skip
 LONGEST = 20_000
 """Characters of one answer that a page shows; more would stop the browser."""
+AROUND = 100
+"""Pixels that title, axis and legend of a chart need, which count as its height here."""
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$&@])")
 
@@ -43,6 +49,13 @@ def said(text: str | Cut, *, code: bool = False) -> None:
         st.text(shown.text or "(nothing)")
     if shown.left_out:
         st.caption(f"Cut here: {shown.left_out:,} more characters.")
+
+
+def chart(drawn: Chart) -> None:
+    """Show a chart in the colours of the theme, as wide as there is room."""
+    # Checking it against the schema takes longer than drawing it, on every refresh.
+    spec = drawn.to_dict(validate=False)
+    st.vega_lite_chart(spec=spec, width="stretch", height=int(spec["height"]) + AROUND)
 
 
 def simulated() -> None:

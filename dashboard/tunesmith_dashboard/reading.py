@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import streamlit as st
 
 from tunesmith import settings
@@ -16,10 +19,17 @@ UNFINISHED = ("RUNNING", "WAITING")
 
 def store() -> Store:
     """Return the store; where it cannot be opened, say why and end the page."""
-    try:
+    with told():
         return _opened(str(settings.home().path))
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say in words what went wrong, and end the page there."""
+    try:
+        yield
     except TunesmithError as error:
-        st.error("The store cannot be opened.", icon=":material/error:")
+        st.error("This cannot be shown.", icon=":material/error:")
         st.code(str(error), language=None, wrap_lines=True)
         st.stop()
 
@@ -31,7 +41,8 @@ def _opened(home: str) -> Store:
 
 def reconcile() -> None:
     """Mark runs whose process is gone, at most every few seconds."""
-    _reconciled(str(settings.home().path))
+    with told():
+        _reconciled(str(settings.home().path))
 
 
 @st.cache_data(ttl=15, show_spinner=False)

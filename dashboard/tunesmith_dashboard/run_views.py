@@ -102,8 +102,7 @@ def curves(facts: RunFacts) -> None:
     columns = st.columns(2, gap="large") if pictures else []
     for place, (stage, title, lines) in enumerate(pictures):
         with columns[place % 2]:
-            chart = charts.curves(lines, f"{stage}: {title}")
-            st.altair_chart(chart, width="stretch", key=f"curve-{facts.id}-{stage}-{title}")
+            pieces.chart(charts.curves(lines, f"{stage}: {title}"))
 
 
 def samples(facts: RunFacts) -> None:

@@ -90,8 +90,7 @@ def new_desk(config: Lifecycle, until: str | None) -> Desk:
     """Check everything, then record a new run held by this process."""
     from tunesmith import preflight
 
-    store = stores.open()
-    stores.reconcile(store)
+    store = _settled_store()
     preflight.plan(config, until=until, store=store).require()
     whole = config.model_dump(mode="json")
     run_id = runs.create(store, config.name, whole, details={"until": until})
@@ -100,10 +99,17 @@ def new_desk(config: Lifecycle, until: str | None) -> Desk:
 
 def old_desk(run_id: str) -> Desk:
     """Take up a run that waits, was stopped, failed, or whose process died."""
-    store = stores.open()
-    stores.reconcile(store)
+    store = _settled_store()
     runs.resume(store, run_id)
     return desks.opened(run_id, store)
+
+
+def _settled_store() -> stores.Store:
+    """Open the store, and put right what processes that were killed left behind."""
+    store = stores.open()
+    stores.reconcile(store)
+    store.artifacts.sweep()
+    return store
 
 
 def stored_until(desk: Desk) -> str | None:

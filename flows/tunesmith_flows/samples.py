@@ -5,27 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tunesmith import Engine, Row, Sampler, plugins
+from tunesmith import Engine, Row, Sampler, plugins, stages
 from tunesmith_flows import answering
-from tunesmith_flows.bench import Bench, write_json_lines
+from tunesmith_flows.bench import Bench, read_json_lines, write_json_lines
 
 PROMPTS = 10
+FILE = "before_after.jsonl"
 REFERENCE = "transformers"
 
 
 def before_and_after(bench: Bench, before: Path | None, after: str) -> None:
-    """Answer the sample prompts greedily with both models and keep what they said.
+    """Keep what two models say greedily to the sample prompts: the one before, and the new one.
 
-    It is shown with the run and stored in the model's folder as ``before_after.jsonl``.
+    It is shown with the run and stored in the new model's folder as ``before_after.jsonl``, where
+    the next stage finds what it would otherwise have to ask again.
     """
     rows = sample_rows(bench.rows("test") or bench.rows("validation"))
     told: list[dict[str, Any]] = []
     if before is not None:
-        told += _answers(bench, before, bench.model_name(), rows)
+        told += _said_before(bench) or _answers(bench, before, bench.model_name(), rows)
     told += _answers(bench, bench.out, after, rows)
     for variant in dict.fromkeys(sample["variant"] for sample in told):
         bench.show_samples(variant, [s for s in told if s["variant"] == variant])
-    write_json_lines(bench.out / "before_after.jsonl", told)
+    write_json_lines(bench.out / FILE, told)
+
+
+def _said_before(bench: Bench) -> list[dict[str, Any]]:
+    """Return what the stage that made the model noted down; the prompts are the same."""
+    newest = stages.last_model(bench.inputs)
+    path = bench.inputs[newest].path / FILE if newest else None
+    noted = read_json_lines(path) if path and path.is_file() else []
+    return [sample for sample in noted if sample["variant"] == bench.model_name()]
 
 
 def sample_rows(rows: list[Row]) -> list[Row]:

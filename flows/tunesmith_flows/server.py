@@ -136,7 +136,8 @@ def _launch(
     private: Path | None = None,
 ) -> Server:
     port, auth = _free_port(), f"tunesmith:{secrets.token_hex(16)}"
-    environment = {**os.environ, **SILENT, "PREFECT_HOME": str(folder)}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {**own, **SILENT, "PREFECT_HOME": str(folder)}
     environment["PREFECT_SERVER_API_AUTH_STRING"] = auth
     environment["PREFECT__SERVER_EPHEMERAL"] = environment["PREFECT__SERVER_FINAL"] = "1"
     if not scheduling:
@@ -196,7 +197,8 @@ def _end_with_owner() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def listen() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: its lock, held here, would abort the interpreter's own ending.
+        os.read(0, 1)
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()

@@ -16,6 +16,12 @@ from tunesmith_flows import desk as desks
 from tunesmith_flows.bench import Bench
 from tunesmith_flows.desk import Curve, Desk
 
+TELLING = (
+    *("rows", "prompts", "pairs", "labels", "agreement", "of_ceiling", "accuracy"),
+    *("reward_before", "reward_after", "eval_loss", "loss", "bits_per_weight", "bytes"),
+    *("passed", "model"),
+)
+"""Metrics worth a glance when a stage is done, in the order they are shown."""
 Work = Callable[[Bench], Outcome]
 Publish = Callable[[Bench, Artifact], None]
 Versions = dict[str, dict[str, str]]
@@ -186,6 +192,12 @@ def _ended_badly(desk: Desk, stage: str, attempt: int, error: BaseException) -> 
 
 
 def headline(artifact: Artifact) -> str:
-    """Return a few of the artifact's figures in one line."""
-    flat = [(k, v) for k, v in artifact.metrics.items() if isinstance(v, int | float | str)]
-    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in flat[:4])
+    """Return the most telling of the artifact's figures in one line."""
+    found = [(name, artifact.metrics[name]) for name in TELLING if name in artifact.metrics]
+    return "  ".join(f"{name} {_shown(value)}" for name, value in found[:4])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

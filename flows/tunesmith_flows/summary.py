@@ -1,29 +1,29 @@
-"""The numbers a run ends with, on the terminal."""
+"""The numbers a run ends with, on the terminal: the same ones as in its report."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tunesmith.store import Artifact
 from tunesmith_flows.desk import Desk
 
 Numbers = list[dict[str, Any]]
 
 
 def show(console: Console, desk: Desk, report: dict[str, Any]) -> None:
-    """Print how a run ended, its numbers, and what to do next."""
-    made = {stage: desk.store.artifacts.get(one) for stage, one in report["artifacts"].items()}
-    for line in [*_feedback(made), *_reward(made)]:
-        console.print(line, markup=False, highlight=False)
-    if "evaluate" in made:
-        _evaluation(console, made["evaluate"].path)
-    console.print(ending(report), markup=False, highlight=False, soft_wrap=True)
+    """Print what a run found out, how it ended, and what to do next."""
+    from tunesmith.report import summary
+
+    found = summary(desk.store, desk.run_id)
+    if found.get("scores"):
+        console.print()
+        console.print(_table(found))
+        console.print()
+    for line in [*_lines(found), ending(report)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def ending(report: dict[str, Any]) -> str:
@@ -33,59 +33,50 @@ def ending(report: dict[str, Any]) -> str:
         return f"{run} is complete. `tunesmith report {run}` writes the report."
     if status == "WAITING":
         return f"{run} waits: {report['reason']}"
-    return f"{run} is stopped: {report['reason']} `tunesmith resume {run}` goes on."
+    return f"{run} is stopped. {report['reason']} `tunesmith resume {run}` goes on."
 
 
-def _feedback(made: dict[str, Artifact]) -> Iterable[str]:
-    found = made["collect"].metrics if "collect" in made else None
-    if found and found["simulated"]:
-        yield (
-            f"Feedback is SIMULATED: {found['labels']} labels by {len(found['annotators'])}"
-            " made-up annotators; no person was asked."
-        )
+def _lines(found: dict[str, Any]) -> Iterable[str]:
+    if found["simulated"]:
+        yield "The feedback is SIMULATED: made-up annotators, no person was asked."
+    if found.get("gates") or found.get("reward"):
+        yield from found["headlines"]
+    for gate in found.get("gates", ()):
+        mark = "passed" if gate["passed"] else "FAILED"
+        yield f"  gate {mark}: {gate['gate']}: {gate['reason']}"
 
 
-def _reward(made: dict[str, Artifact]) -> Iterable[str]:
-    found = made["reward"].metrics if "reward" in made else None
-    if found:
-        passed = "passed" if found["passed"] else "did NOT pass"
-        yield f"The reward model {passed} its gate: {found['verdict']}"
-
-
-def _evaluation(console: Console, folder: Path) -> None:
-    measurements: Numbers = json.loads((folder / "measurements.json").read_text("utf-8"))
-    verdicts: Numbers = json.loads((folder / "verdicts.json").read_text("utf-8"))
-    console.print(_scores(measurements))
-    for verdict in verdicts:
-        mark = "passed" if verdict["passed"] else "FAILED"
-        console.print(f"gate {mark}: {verdict['gate']}: {verdict['reason']}", markup=False)
-
-
-def _scores(measurements: Numbers) -> Table:
-    """Return one row per number and one column per model, each with its 95 % interval."""
-    alone = [m for m in measurements if m["baseline"] is None]
-    models = list(dict.fromkeys(m["model"] for m in _in_order(alone)))
+def _table(found: dict[str, Any]) -> Table:
+    """Return one row per number and one column per model, shares with their 95 % interval."""
+    models = [one["model"] for one in found["sizes"]] or _seen(found["scores"], "model")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
+    table.add_column("share right, 95 % interval", overflow="fold")
     for model in models:
-        table.add_column(model, justify="right")
-    for name in dict.fromkeys(m["name"] for m in alone):
-        cells = {m["model"]: _cell(m) for m in alone if m["name"] == name}
+        table.add_column(model, justify="right", overflow="fold")
+    for name, cells in _rows(found):
         table.add_row(name, *(cells.get(model, "") for model in models))
     return table
 
 
-def _in_order(measurements: Numbers) -> Numbers:
-    """Models in the order they were made: the footprints are listed so."""
-    sized = [m for m in measurements if m["name"] == "bytes"]
-    return sized + measurements
+def _rows(found: dict[str, Any]) -> Iterable[tuple[str, dict[str, str]]]:
+    scores: Numbers = found["scores"]
+    for exam in dict.fromkeys((one["task"], one["style"]) for one in scores):
+        own = [one for one in scores if (one["task"], one["style"]) == exam]
+        task = exam[0].partition(":")[0]
+        name = task if exam[1] == "zero_shot" else f"{task}, {exam[1]}"
+        yield name.replace("_", " "), {one["model"]: _share(one) for one in own}
+    for one in found["win_rates"]:
+        yield f"win rate against {one['baseline']}", {one["model"]: _share(one)}
+    yield "size", {one["model"]: f"{one['bytes'] / 1e6:.2f} MB" for one in found["sizes"]}
+    speeds = {one["model"]: one.get("tokens_per_second") for one in found["sizes"]}
+    yield "tokens per second", {model: f"{speed:,.0f}" for model, speed in speeds.items() if speed}
 
 
-def _cell(m: dict[str, Any]) -> str:
-    if m["unit"] == "share":
-        return f"{100 * m['value']:.1f} % [{100 * m['low']:.1f}, {100 * m['high']:.1f}]"
-    if m["unit"] == "bytes":
-        return f"{m['value'] / 1e6:.2f} MB"
-    if m["low"] == m["high"]:
-        return f"{m['value']:.4g}"
-    return f"{m['value']:.4g} [{m['low']:.4g}, {m['high']:.4g}]"
+def _seen(numbers: Numbers, key: str) -> list[str]:
+    return list(dict.fromkeys(one[key] for one in numbers))
+
+
+def _share(one: dict[str, Any]) -> str:
+    if one["value"] is None:
+        return "not measurable"
+    return f"{100 * one['value']:.1f} % [{100 * one['low']:.0f}, {100 * one['high']:.0f}]"

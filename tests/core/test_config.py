@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tunesmith import plugins, stagekeys, stages
-from tunesmith.config import Lifecycle, check_config, load_config, places
+from tunesmith.config import Lifecycle, check_config, load_config
 from tunesmith.config_schema import json_schema
 from tunesmith.errors import ConfigError
+from tunesmith.places import places
 
 WHOLE = """\
 name: demo
@@ -194,7 +195,7 @@ class TestRefusals:
         assert "aliases expand" in refused(write("\n".join(lines)))
 
     def test_a_deeply_nested_file_is_refused(self, write):
-        assert "lifecycle.yaml" in refused(write("name: " + "[" * 20_000))
+        assert "lifecycle.yaml" in refused(write("name: " + "[" * 3_000))
 
     def test_a_missing_file_names_its_neighbour(self, write, tmp_path):
         write(name="lifecycle.yaml")
@@ -376,6 +377,21 @@ class TestSourceCode:
         assert "tunesmith_plugins.sources.file_source" in found
         assert "tunesmith.jsontext" in found
         assert not source_code.CONTRACT & set(found)
+
+    def test_a_task_s_helpers_count(self):
+        from tunesmith import source_code
+
+        found = source_code.closure("tunesmith_plugins.tasks.maths_reasoning")
+        assert "tunesmith_plugins.tasks.limits" in found
+
+    def test_a_stage_s_own_module_counts_and_the_screen_does_not(self):
+        from tunesmith import source_code
+
+        found = source_code.closure("tunesmith_flows.evaluate")
+        assert {"tunesmith_flows.exams", "tunesmith.generation.answers"} <= set(found)
+        assert not {"tunesmith_flows.progress", "tunesmith.store", "tunesmith.config"} & set(found)
+        assert len({source_code.stage_digest(stage) for stage in stages.NAMES}) == 9
+        assert source_code.stage_digest("no such stage") == ""
 
     def test_changing_a_helper_changes_the_hash_and_a_comment_elsewhere_does_not(
         self, tmp_path, monkeypatch

@@ -113,7 +113,7 @@ def test_a_label_is_written_once(store: Store):
 
 
 def test_a_side_as_shown_becomes_an_answer_of_the_pair(store: Store):
-    campaigns.create(store, "c", pairs(30), seed=3)
+    campaigns.create(store, "c", pairs(12), seed=3)
     label_all(store, "c", "ann", "left")
     found = campaigns.labels(store, "c")
     assert [one.verdict for one in found] == [one.shown_first for one in found]

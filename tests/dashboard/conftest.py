@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import story
+from dashboards import address_of, started
 
 from tunesmith import store as stores
 
@@ -24,11 +22,6 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking"
     " --disable-component-update --no-first-run"
 ).split()
-START = """
-import sys
-from tunesmith_dashboard.launch import dashboard
-sys.exit(dashboard(0))
-"""
 
 
 @pytest.fixture(scope="session")
@@ -59,21 +52,6 @@ def address(told: Path) -> Iterator[str]:
         child.wait(20)
 
 
-def started(home: Path) -> subprocess.Popen[str]:
-    """Start a dashboard as the command line does."""
-    env = os.environ | {"TUNESMITH_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", START]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-
-
-def address_of(child: subprocess.Popen[str]) -> str:
-    """Return what a dashboard says of its whereabouts."""
-    assert child.stdout is not None
-    said = child.stdout.readline()
-    assert "http://127.0.0.1:" in said, said
-    return said.split("at ")[1].split()[0]
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -90,7 +68,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A window that notes every request it makes to somebody else, and every error."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     window = context.new_page()
-    window.set_default_timeout(30_000)
+    window.set_default_timeout(90_000)
     yield window
     context.close()
 

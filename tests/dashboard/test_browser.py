@@ -12,7 +12,7 @@ from tunesmith import Pair
 from tunesmith.records import Label
 from tunesmith.store import Store, campaigns
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 Opened = Callable[..., str]
 HOSTILE = (
     "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
@@ -196,14 +196,14 @@ def test_a_reload_keeps_name_progress_pair_and_what_was_typed(page, address, sto
     page.keyboard.press("1")
     asks(page, 1)
     page.get_by_text("Comment, a better answer").click()
-    page.get_by_label("Comment").fill("half a thought")
-    page.get_by_label("A better answer").click()
+    page.get_by_role("textbox", name="Comment").fill("half a thought")
+    page.get_by_role("textbox", name="A better answer").click()
     page.wait_for_timeout(800)
     page.reload()
     asks(page, 1)
     assert page.get_by_text("1 of 3 labels, 2 to go · 1 by you").count() == 1
     page.get_by_text("Comment, a better answer").click()
-    assert page.get_by_label("Comment").input_value() == "half a thought"
+    assert page.get_by_role("textbox", name="Comment").input_value() == "half a thought"
 
 
 def test_keys_typed_into_a_field_are_text(page, address, store, campaign):
@@ -211,7 +211,7 @@ def test_keys_typed_into_a_field_are_text(page, address, store, campaign):
     visit(page, address, f"label?as=kay&campaign={name}")
     asks(page, 0)
     page.get_by_text("Comment, a better answer").click()
-    page.get_by_label("Comment").click()
+    page.get_by_role("textbox", name="Comment").click()
     page.keyboard.type("1 us 20", delay=60)
     page.wait_for_timeout(600)
     assert stored(store, name) == {}

@@ -59,7 +59,7 @@ _SCHEDULE = """Example, every night at two o'clock:
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to write lifecycle.yaml.")
+        Path, typer.Argument(metavar="DIR", help="Where to write lifecycle.yaml.")
     ] = Path(),
     model: Annotated[
         str, typer.Option("--model", help="builtin:nano, a folder, or a Hub id.")
@@ -111,7 +111,7 @@ def run(
 def resume(
     run_id: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="By default the newest run that has not ended well."),
+        typer.Argument(metavar="RUN", help="By default the newest run that has not ended well."),
     ] = None,
     until: Until = None,
     as_json: AsJson = False,

@@ -21,5 +21,5 @@ Until = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON document and nothing else.")]
 RunId = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="The run's id; by default the newest.")
+    str | None, typer.Argument(metavar="RUN", help="The run's id; by default the newest.")
 ]

@@ -45,7 +45,7 @@ Plugin = Annotated[
 
 def list_techniques(
     family: Annotated[
-        str | None, typer.Argument(metavar="[FAMILY]", help="Only this family.")
+        str | None, typer.Argument(metavar="FAMILY", help="Only this family.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,13 +76,13 @@ def show(
 
 def doctor(as_json: AsJson = False) -> None:
     """Load every plugin and say what is wrong, with tracebacks; exit code 1 if anything is."""
-    from tunesmith.cli import plugin_pages, screen
+    from tunesmith.cli import plugin_health, screen
 
-    found = plugin_pages.health()
+    found = plugin_health.health()
     if as_json:
         screen.document(found)
     else:
-        plugin_pages.show_health(found)
+        plugin_health.show_health(found)
     if found["broken"] or found["conflicts"]:
         raise typer.Exit(1)
 
@@ -98,9 +98,9 @@ def enable(plugin: Plugin, as_json: AsJson = False) -> None:
 
 
 def _switch(plugin: str, *, enabled: bool, as_json: bool) -> None:
-    from tunesmith.cli import plugin_pages, screen
+    from tunesmith.cli import plugin_health, screen
 
-    found = plugin_pages.switch(plugin, enabled=enabled)
+    found = plugin_health.switch(plugin, enabled=enabled)
     if as_json:
         screen.document(found)
     else:

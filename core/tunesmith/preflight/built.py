@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tunesmith import plugins, stages
-from tunesmith.config import Lifecycle, Place, places
+from tunesmith.config import Lifecycle
 from tunesmith.errors import TunesmithError
+from tunesmith.places import Place, places
 from tunesmith.preflight.outcome import Plan
 from tunesmith.techniques import Engine, Quantizer, Technique
 

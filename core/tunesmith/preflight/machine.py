@@ -12,8 +12,8 @@ from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
 from tunesmith.techniques import Adapter, TrainingMethod
 
-RUNTIME = 700_000_000
-"""Bytes that Python, torch and transformers take before any model is loaded."""
+RUNTIME = 1_200_000_000
+"""Bytes that Python, torch, transformers and Prefect's server take before any model is loaded."""
 SPARE_DISK = 100_000_000
 """Bytes for the database, logs and rows."""
 FP32 = 4
@@ -90,10 +90,10 @@ def memory_needed(
 
 
 def _logits(built: Built, stage: str, facts: ModelFacts | None) -> int:
-    """Return the bytes of one batch's logits and their gradient, often the largest tensor."""
+    """Return the bytes of a batch's logits, their softmax and gradient: often the largest part."""
     method = built.one(f"{stage}.method", TrainingMethod)
     tokens = getattr(method, "batch_tokens", None) or 4096
-    return int(tokens) * (facts.vocab if facts else 32_000) * FP32 * 2
+    return int(tokens) * (facts.vocab if facts else 32_000) * FP32 * 3
 
 
 def _from_scratch(built: Built) -> int:

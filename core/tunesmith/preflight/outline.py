@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunesmith import stages
-from tunesmith.config import Lifecycle, places
+from tunesmith.config import Lifecycle
+from tunesmith.places import places
 
 if TYPE_CHECKING:
     from tunesmith.store import Store

@@ -13,7 +13,7 @@ LONGEST = 1_200
 """Characters of one answer that a report shows."""
 
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
@@ -30,7 +30,7 @@ def visible(text: str) -> str:
     """Return the text with every character that cannot be seen written as ``⟦U+202E⟧``.
 
     Among them are the marks that turn reading direction round (Trojan Source, CVE-2021-42574).
-    Line breaks and tabs stay.
+    Line breaks and tabs stay, and so do the joiners that Persian, Hindi and emoji are written with.
     """
     plain = text.replace("\r\n", "\n")
     return _HIDDEN.sub(lambda found: f"⟦U+{ord(found[0]):04X}⟧", plain)

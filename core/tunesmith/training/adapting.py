@@ -94,13 +94,12 @@ def _proof_batches(rows: TokenRows) -> list[Any]:
 
 def save_adapter(model: Any, folder: Path) -> None:
     """Write a PEFT adapter (safetensors) that depends on its weights and options alone."""
-    for config in model.peft_config.values():
-        # Where the base model lay when it was trained would otherwise end up in the artifact.
-        config.base_model_name_or_path = None
     model.save_pretrained(str(folder), safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
+    # Where the base model lay when it was trained is nothing the artifact may depend on.
+    config["base_model_name_or_path"] = None
     ordered = {key: sorted(v) if _is_names(v) else v for key, v in sorted(config.items())}
     path.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
 

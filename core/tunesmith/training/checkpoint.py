@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import ModelError
+from tunesmith.errors import ModelError, StoreError
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -68,6 +68,8 @@ class Checkpointer:
 
         Raises ModelError when the file is damaged or belongs to another run.
         """
+        for torn in self.folder.glob("checkpoint.*.tmp"):
+            torn.unlink()  # left by a kill in the middle of writing
         if not self.path.is_file():
             return 0, []
         state = read_state(self.path)
@@ -94,21 +96,33 @@ class Checkpointer:
 
 
 def write_atomically(state: dict[str, Any], path: Path) -> None:
-    """Write a torch state so that ``path`` is always absent or whole."""
+    """Write a torch state so that ``path`` is always absent or whole; StoreError if it cannot."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        _write_durably(state, temporary)
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"Cannot write the checkpoint {path}: {error}. Free some disk.") from error
+
+
+def _write_durably(state: dict[str, Any], path: Path) -> None:
     import torch
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with path.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _flush_folder(folder: Path) -> None:
+    # The new name is durable only once the folder that holds it is.
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -125,17 +125,22 @@ def undo(at: Place, key: str) -> None:
 
 def notes(at: Place, turn: Turn) -> None:
     """Draw what may be said beside the choice; it is kept while it is typed."""
-    keep = {"on_change": turns.save, "args": (at, turn.assignment_id)}
+    save, to = turns.save, (at, turn.assignment_id)
     with st.expander("Comment, a better answer, or why you skip", icon=":material/edit_note:"):
-        st.text_input("Comment", key=turns.key("comment", turn), max_chars=2_000, **keep)
+        st.text_input(
+            "Comment", key=turns.key("comment", turn), max_chars=2_000, on_change=save, args=to
+        )
         st.text_area(
             "A better answer",
             key=turns.key("edited", turn),
             max_chars=20_000,
             help="What the answer should have been; it can become training data.",
-            **keep,
+            on_change=save,
+            args=to,
         )
-        st.pills("When you skip", turns.REASONS, key=turns.key("reason", turn), **keep)
+        st.pills(
+            "When you skip", turns.REASONS, key=turns.key("reason", turn), on_change=save, args=to
+        )
 
 
 @st.fragment(run_every="60s")

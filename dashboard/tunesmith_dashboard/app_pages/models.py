@@ -3,7 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+from tunesmith.errors import ArtifactError
 from tunesmith.report import words
+from tunesmith.report.files import read_json
 from tunesmith.store import queries
 from tunesmith.store.registry import Version
 from tunesmith_dashboard import pieces, reading
@@ -21,10 +23,25 @@ def version(one: Version) -> None:
             with links:
                 st.page_link("app_pages/run.py", label=one.run_id, query_params={"run": one.run_id})
         made.caption(words.moment(one.created_at))
+        gates(one)
         evidence = f", on the evidence of `{one.evidence_id}`" if one.evidence_id else ""
         st.caption(f"`{one.artifact_id}`, released by {pieces.plain(one.author)}{evidence}")
         if one.notes:
             st.text(one.notes)
+
+
+def gates(one: Version) -> None:
+    """Say how many gates the evidence passed."""
+    if one.evidence_id is None:
+        return
+    try:
+        verdicts = read_json(reading.store(), one.evidence_id, "verdicts.json")
+    except ArtifactError as error:
+        st.caption(pieces.plain(str(error)))
+        return
+    passed = sum(verdict["passed"] for verdict in verdicts)
+    icon = ":green[:material/verified:]" if passed == len(verdicts) else ":orange[:material/rule:]"
+    st.caption(f"{icon} {passed} of {words.count(len(verdicts), 'gate')} passed")
 
 
 def history(model: str) -> None:

@@ -16,7 +16,9 @@ def chosen() -> str | None:
     if not known:
         return None
     at = known.index(named) if named in known else 0
-    picked = st.selectbox("Run", known, index=at, label_visibility="collapsed")
+    back, other = st.columns([3, 2], vertical_alignment="center")
+    back.page_link("app_pages/runs.py", label="All runs", icon=":material/arrow_back:")
+    picked = other.selectbox("Run", known, index=at, label_visibility="collapsed")
     st.query_params["run"] = picked
     return picked
 
@@ -34,9 +36,11 @@ def show(run_id: str) -> None:
         "Evidence": run_views.evidence,
         "Configuration": run_views.configuration,
     }
-    for tab, view in zip(st.tabs(list(views), key="view"), views.values(), strict=True):
-        with tab:
-            view(facts)
+    tabs = st.tabs(list(views), key="view", bind="query-params")
+    for tab, view in zip(tabs, views.values(), strict=True):
+        if tab.open:
+            with tab:
+                view(facts)
 
 
 def fresh(run_id: str) -> None:

@@ -80,7 +80,8 @@ class Logit(Distiller):
         plain, origin, longest = self._student(teacher, job, tokenizer)
         student = wrap_model(job, plain)
         learning = trainable_parameters(student)
-        master = load_model(teacher).to(best_device())
+        master: Any = load_model(teacher)
+        master.to(best_device()).eval()
         data = encode_rows(tokenizer, job.rows, longest, learn_all=self.learn == "all")
         objective = SoftLoss(
             student, master, data.rows, self.direction, self.temperature, self.soft
@@ -181,7 +182,7 @@ class SoftLoss(TokenLoss):
         soft: float,
     ) -> None:
         super().__init__(student, rows)
-        self.teacher = Forward(teacher.eval())
+        self.teacher = Forward(teacher)
         self.direction, self.temperature, self.soft = direction, temperature, soft
 
     def loss(self, rows: Indices) -> Tensor:

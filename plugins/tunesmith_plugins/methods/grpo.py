@@ -18,7 +18,8 @@ from tunesmith.training.checkpoint import Checkpointer
 from tunesmith.training.hardware import Precision, best_device, computing_dtype
 from tunesmith.training.optimisers import Schedule, build_optimisers
 from tunesmith.training.policy import Clip, Normalise, Scale
-from tunesmith.training.policy_loop import PolicyLoop, PolicySettings
+from tunesmith.training.policy_loop import PolicyLoop
+from tunesmith.training.policy_step import PolicySettings
 from tunesmith.training.rollouts import Asker, Prompts, read_prompts
 from tunesmith.training.samples import SAMPLES
 

@@ -46,7 +46,7 @@ class Pretrain(TrainingMethod):
     """How many tokens to learn from, repeating the rows as needed; None: see `steps`."""
     steps: int | None = None
     """How many optimiser steps; None together with `tokens`: each row once."""
-    batch_tokens: int = 16384
+    batch_tokens: int = 4096
     """Tokens per optimiser step."""
     sequence: int = 512
     """Longest training sequence, in tokens."""
@@ -56,7 +56,7 @@ class Pretrain(TrainingMethod):
     """`muon` for the hidden matrices (the rest has AdamW), or AdamW for all."""
     learning_rate: float = 3e-3
     """AdamW's peak rate."""
-    muon_learning_rate: float = 0.02
+    muon_learning_rate: float = 0.012
     """Muon's peak rate."""
     weight_decay: float = 0.01
     """Decay of matrices; norms have none."""

@@ -44,8 +44,8 @@ class BradleyTerry(RewardModel):
     """Share of the steps in which the rate rises."""
     weight_decay: float = 0.01
     """Decay of the matrices."""
-    pooling: Literal["last", "mean"] = "last"
-    """Read the reward off the last token, or off the mean over the answer's tokens."""
+    pooling: Literal["mean", "last"] = "mean"
+    """Read the reward off the mean over the answer's tokens, or off the last token."""
     head_gain: float = Field(default=10.0, gt=0)
     """How much faster the new head learns than the trunk."""
     ties: Ties | Literal["rao_kupper"] = "soft"

@@ -5,7 +5,7 @@ from random import Random
 from types import ModuleType
 from typing import Any
 
-from . import code, drills, maths, stories, summaries, translation
+from . import code, drills, lists, maths, stories, summaries, translation
 from .items import Item, digest
 
 FAMILIES: dict[str, ModuleType] = {
@@ -17,13 +17,15 @@ FAMILIES: dict[str, ModuleType] = {
 }
 # What share of all tokens a kind of document has, and how many tokens one has on average.
 _SHARES: dict[str, float] = {
-    "maths": 23.5, "drills": 11.5, "translation": 25, "code": 18, "summaries": 8, "stories": 14,
+    "maths": 26, "drills": 13, "lists": 8, "translation": 19, "code": 17, "summaries": 8,
+    "stories": 9,
 }  # fmt: skip
 _TOKENS: dict[str, float] = {
-    "maths": 173, "drills": 114, "translation": 115, "code": 131, "summaries": 81, "stories": 95,
+    "maths": 128, "drills": 114, "lists": 60, "translation": 115, "code": 110, "summaries": 81,
+    "stories": 95,
 }  # fmt: skip
 # How many short texts may stand together in one document.
-_TOGETHER: dict[str, tuple[int, ...]] = {"maths": (2, 2, 3), "code": (2, 2, 3), "stories": (1, 2)}
+_TOGETHER: dict[str, tuple[int, ...]] = {"maths": (1, 1, 2), "code": (1, 2, 2), "stories": (1, 2)}
 _PATIENCE: int = 20_000
 _HINT: str = "\nLet's think step by step."
 
@@ -53,7 +55,9 @@ def documents(seed: int) -> Iterator[str]:
 
 
 def document(kind: str, rng: Random) -> str:
-    """Write one document of a family, or a drill."""
+    """Write one document of a family, a drill, or a list."""
+    if kind == "lists":
+        return lists.listing(rng)
     if kind == "drills":
         return drills.drill(rng)
     count = rng.choice(_TOGETHER.get(kind, (1,)))

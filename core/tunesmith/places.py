@@ -1,0 +1,49 @@
+"""Where a config names techniques."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from tunesmith.config import Of, Section, named
+from tunesmith.records import Spec
+from tunesmith.techniques import PromptStyle, Technique
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One technique in a config: where it stands, its family and its spec, a name and options."""
+
+    path: str
+    family: type[Technique]
+    spec: Spec
+
+    @property
+    def section(self) -> str:
+        """The section it belongs to, e.g. ``align``."""
+        return self.path.partition(".")[0]
+
+
+def places(section: BaseModel, path: str = "") -> Iterator[Place]:
+    """Yield every technique that a config, or a section of one, names; in the file's order."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        where = f"{path}.{name}" if path else name
+        if isinstance(value, Section):
+            yield from places(value, where)
+        for mark in (m for m in field.metadata if isinstance(m, Of)):
+            if isinstance(value, list):
+                for at, spec in enumerate(value):
+                    yield from _place(f"{where}.{at}", mark, spec)
+            elif value is not None:
+                yield from _place(where, mark, value)
+
+
+def _place(path: str, mark: Of, spec: Spec) -> Iterator[Place]:
+    options = {key: value for key, value in spec.items() if key not in mark.beside}
+    yield Place(path, mark.family, options)
+    if "style" in mark.beside:
+        style = named(spec.get("style", "zero_shot"))
+        yield Place(f"{path}.style", PromptStyle, style if isinstance(style, dict) else {})

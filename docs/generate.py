@@ -1,0 +1,184 @@
+"""Write the reference pages from the code: ``python docs/generate.py``; ``--check`` only compares.
+
+The pages are config.md (every key), techniques.md (every built-in technique) and cli.md (--help).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Help is wrapped at the terminal's width, and what is disabled here would be missing there.
+os.environ |= {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+os.environ["TUNESMITH_DISABLE"] = ""
+
+import typer
+from pydantic import BaseModel
+
+from tunesmith import plugins
+from tunesmith.cli import plugin_pages as pages
+from tunesmith.cli.commands import app
+from tunesmith.config import Lifecycle, Of, Section
+from tunesmith.reward_card import RewardGate
+from tunesmith.techniques import FAMILIES, Technique
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
+OWN = "tunesmith"
+
+
+def config_page() -> str:
+    """Return every key of a lifecycle file."""
+    parts = [
+        "# The lifecycle file\n",
+        "One YAML file holds a model's life. Each section asks for a stage; a section that is"
+        " absent, or null, leaves its stage out. Unknown keys are refused with the nearest right"
+        " one. A technique is written as its name, or as a name with options: `lora`, or"
+        " `{name: lora, r: 16}`; [techniques.md](techniques.md) lists them. Relative paths start"
+        " at the file's folder.\n",
+        "Any key can be changed on the command line with a dotted key and a YAML value:\n",
+        "```\ntunesmith run lifecycle.yaml --set tune.method.epochs=2 --set align=null\n"
+        "tunesmith run lifecycle.yaml"
+        " --set data.sources='[{name: jsonl, path: rows.jsonl}]'\n```\n",
+        "YAML is read by the rules of version 1.2: only `true` and `false` are booleans, and `1e-4`"
+        " is a number. `tunesmith config schema` writes the JSON schema for editors.\n",
+        "## The whole\n",
+        _keys(Lifecycle),
+    ]
+    for name, model in _sections(Lifecycle):
+        doc = " ".join((model.__doc__ or "").split())
+        parts += [f"## {name}\n", f"{doc}\n", _keys(model)]
+    return "\n".join(parts)
+
+
+def _sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in model.model_fields.items():
+        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(kind, type) and issubclass(kind, Section | RewardGate):
+                where = f"{path}.{name}" if path else name
+                yield where, kind
+                yield from _sections(kind, where)
+
+
+def _keys(model: type[BaseModel]) -> str:
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        rows.append(f"| `{name}` | {_kind(field)} | {_default(field)} | {_meaning(field)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _kind(field: Any) -> str:
+    marks = [mark for mark in field.metadata if isinstance(mark, Of)]
+    if marks:
+        family = f"[{marks[0].family.family}](techniques.md#{marks[0].family.family.lower()})"
+        return f"list of {family}" if "list" in str(field.annotation) else family
+    kinds = [k for k in (field.annotation, *getattr(field.annotation, "__args__", ())) if k]
+    if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
+        return "section"
+    limits = [pages._limit(mark) for mark in field.metadata if pages._limit(mark)]
+    return " ".join([f"`{pages.type_name(field.annotation)}`".replace("|", "\\|"), *limits])
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "(required)"
+    value = field.get_default(call_default_factory=True)
+    text = pages.yaml_text(value.model_dump() if isinstance(value, BaseModel) else value)
+    return "(absent)" if value is None and _kind(field) == "section" else f"`{text}`"
+
+
+def _meaning(field: Any) -> str:
+    if field.description:
+        return " ".join(field.description.split()).replace("|", "\\|")
+    for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return " ".join((kind.__doc__ or "").split())
+    return ""
+
+
+def techniques_page() -> str:
+    """Return every built-in technique with its options."""
+    parts = [
+        "# Techniques\n",
+        "What ships with Tunesmith, by family. `tunesmith plugins list` shows what is installed"
+        " here, plugins of others included; [plugins.md](plugins.md) says how to write one.\n",
+    ]
+    for family in FAMILIES:
+        parts += [f"## {family.family}\n", f"{(family.__doc__ or '').strip()}\n"]
+        known = plugins.host().available(family)
+        own = [t for t in known.values() if plugins.host().provenance(t).distribution == OWN]
+        parts += [_technique(family, one) for one in own] or ["None yet.\n"]
+    return "\n".join(parts)
+
+
+def _technique(family: type[Technique], technique: type[Technique]) -> str:
+    found = pages.facts(family, technique.name)
+    parts = [f"### {technique.name}\n", f"{found['doc']}\n"]
+    if found["needs"]:
+        parts.append(f"Needs {', '.join(f'`{name}`' for name in found['needs'])}.\n")
+    if found["options"]:
+        rows = ["| option | type | default | meaning |", "|---|---|---|---|"]
+        for option in found["options"]:
+            name, kind, default, doc = pages._option_row(option)
+            cells = (f"`{name}`", f"`{kind}`", f"`{_short(default)}`", doc)
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _short(text: str, longest: int = 120) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def cli_page() -> str:
+    """Return the help of every command."""
+    parts = [
+        "# The command line\n",
+        "`--home FOLDER` and `--debug` may stand anywhere. `--json` writes one JSON document to"
+        " stdout and nothing else; everything for people then goes to stderr.\n",
+        "| exit code | meaning |\n|---|---|\n| 0 | done |\n| 1 | it failed, or a gate refused |\n"
+        "| 2 | the command line or the configuration is wrong; nothing was started |\n"
+        "| 3 | the run waits for people |\n| 130 | stopped with Ctrl-C |\n",
+    ]
+    command = typer.main.get_command(app)
+    for path, one in _commands(command, ("tunesmith",)):
+        context = typer.Context(one, info_name=" ".join(path), terminal_width=100)
+        text = one.get_help(context).rstrip()
+        parts.append(f"## {' '.join(path)}\n\n```text\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from _commands(one, (*path, name))
+
+
+PAGES = {"config.md": config_page, "techniques.md": techniques_page, "cli.md": cli_page}
+
+
+def stale() -> list[str]:
+    """Return the pages that differ from what the code says."""
+    return [
+        name
+        for name, page in PAGES.items()
+        if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != NOTE + page()
+    ]
+
+
+def main(argv: list[str]) -> int:
+    """Write the pages, or with ``--check`` say which are out of date."""
+    if "--check" in argv:
+        if found := stale():
+            sys.stderr.write(f"Out of date: {', '.join(found)}. Run `make docs`.\n")
+        return 1 if found else 0
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(NOTE + page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
