@@ -31,6 +31,9 @@ HEIGHT = 190
 MOST_POINTS = 400
 """More points of one line than this are averaged: nobody sees them, and the file grows."""
 
+FEW_POINTS = 12
+"""A line of no more points than this shows each; one point alone has no line."""
+
 Points = Sequence[tuple[float, float]]
 Chart = Any
 """An Altair chart, layered or not; its classes are not typed closely enough to tell them apart."""
@@ -45,7 +48,7 @@ def curves(series: Mapping[str, Points], title: str, x: str = "step") -> Chart:
     legend = alt.Legend(title=None, orient="top") if len(names) > 1 else None
     colour = alt.Scale(domain=names, range=list(PALETTE))
     base = alt.Chart(_data(rows)).encode(
-        x=alt.X("x:Q", title=x, axis=alt.Axis(grid=False, tickCount=6)),
+        x=alt.X("x:Q", title=x, axis=alt.Axis(grid=False, tickCount=6, tickMinStep=1)),
         color=alt.Color("series:N", legend=legend, scale=colour),
     )
     axis = alt.Axis(tickCount=5)
@@ -53,7 +56,8 @@ def curves(series: Mapping[str, Points], title: str, x: str = "step") -> Chart:
     mean = alt.Y("mean:Q", title=None, scale=alt.Scale(zero=False), axis=axis)
     faint = base.mark_line(strokeWidth=1, opacity=0.3).encode(y=y)
     tips = [alt.Tooltip("x:Q", title=x), "series:N", alt.Tooltip("value:Q", format=".4g")]
-    clear = base.mark_line(strokeWidth=2).encode(y=mean, tooltip=tips)
+    few = max(map(len, series.values()), default=0) <= FEW_POINTS
+    clear = base.mark_line(strokeWidth=2, point=few).encode(y=mean, tooltip=tips)
     return _sized(alt.layer(faint, clear), title)
 
 

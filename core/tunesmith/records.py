@@ -68,7 +68,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One annotator's verdict on one pair: ``first``, ``second``, ``tie``, ``both_bad`` or ``skip``."""
+    """One annotator's verdict on one pair: ``first``, ``second``, ``tie``, ``both_bad``, ``skip``."""
 
     pair_id: str
     annotator: str
@@ -99,9 +99,10 @@ def _never() -> bool:
 class TrainingJob:
     """Everything a training method needs.
 
-    ``model_dir`` is a folder in Hugging Face layout, or None to start from scratch. ``out`` receives
-    the trained model in the same layout. ``work`` outlives a kill: checkpoints go there, and a job
-    started again with the same ``work`` goes on from the newest one and ends with the same bytes.
+    ``model_dir`` is a folder in Hugging Face layout, or None to start from scratch. ``out``
+    receives the trained model in the same layout. ``work`` outlives a kill: checkpoints go there,
+    and a job started again with the same ``work`` goes on from the newest one and ends with the
+    same bytes.
     """
 
     rows: Sequence[Row]

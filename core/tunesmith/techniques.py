@@ -1,8 +1,8 @@
 """What each family of techniques promises: its options and one verb.
 
-A technique is one class. Its fields are its options (they come from the config, and their docstrings
-become the help text), its verb does the work, and it never holds weights. Heavy libraries are
-imported inside the verb, so that listing every technique imports none of them.
+A technique is one class. Its fields are its options (they come from the config, and their
+docstrings become the help text), its verb does the work, and it never holds weights. Heavy
+libraries are imported inside the verb, so that listing every technique imports none of them.
 """
 
 from __future__ import annotations

@@ -62,6 +62,8 @@ def _take_up(turn_id: int, draft: Mapping[str, Any]) -> None:
     """Fill the fields of a turn with what was typed before, unless this window knows better."""
     for name in ("comment", "edited"):
         st.session_state.setdefault(_key(name, turn_id), str(draft.get(name) or ""))
+    if draft.get("reason") in REASONS:
+        st.session_state.setdefault(_key("reason", turn_id), draft["reason"])
 
 
 def typed(turn_id: int) -> dict[str, Any]:

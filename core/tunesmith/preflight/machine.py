@@ -12,7 +12,7 @@ from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
 from tunesmith.techniques import Adapter, TrainingMethod
 
-RUNTIME = 1_200_000_000
+RUNTIME = 1_500_000_000
 """Bytes that Python, torch, transformers and Prefect's server take before any model is loaded."""
 SPARE_DISK = 100_000_000
 """Bytes for the database, logs and rows."""

@@ -18,6 +18,7 @@ from tunesmith.report.facts import (
     StageFacts,
 )
 from tunesmith.report.reward import read_reward
+from tunesmith.splits import SPLITS
 from tunesmith.store import Store, queries
 from tunesmith.store.queries import ArtifactRow, StageRow
 from tunesmith.techniques import FeedbackSource
@@ -149,8 +150,9 @@ def _speeds(told: list[StageFacts]) -> dict[str, float]:
 
 def _data(store: Store, artifact_id: str) -> DataFacts:
     card = files.read_json(store, artifact_id, "card.json")
-    names = ("rows", "tasks", "types", "groups", "lengths", "dropped", "examples")
-    return DataFacts(**{name: card.get(name) or {} for name in names})
+    names = ("tasks", "types", "groups", "lengths", "dropped", "examples")
+    rows = {split: card["rows"][split] for split in SPLITS if split in card["rows"]}
+    return DataFacts(rows=rows, **{name: card.get(name) or {} for name in names})
 
 
 def _feedback(store: Store, artifact_id: str) -> FeedbackFacts:

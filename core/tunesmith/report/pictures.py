@@ -23,7 +23,7 @@ from tunesmith.report.facts import (
 ROW = 46
 """Height of one line of the lineage, in pixels; the list beside it has the same."""
 REACH = 150
-FIRST = ("loss", "reward", "accuracy", "kl", "length", "clip_fraction")
+FIRST = ("loss", "reward", "accuracy", "kl", "completion_length", "length", "clip_fraction")
 """Curves that a reader looks for first."""
 
 

@@ -94,16 +94,19 @@ def _smaller(evidence: EvidenceFacts) -> Iterator[str]:
 
 
 def _reward(reward: RewardFacts) -> str:
-    passed = "passed" if reward.verdict.passed else "did not pass"
-    return f"The reward model {passed} its gate: {reward.verdict.reason}."
+    if reward.verdict.passed:
+        return f"Reward model: {reward.verdict.reason}."
+    return f"The reward model did not pass its gate: {reward.verdict.reason}."
 
 
 def _gates(evidence: EvidenceFacts) -> str:
     failed = [verdict.gate for verdict in evidence.verdicts if not verdict.passed]
-    total = words.count(len(evidence.verdicts), "gate")
-    if not failed:
-        return f"The evidence passed all of its {total}."
-    return f"{len(failed)} of {total} did not pass: {words.listed(failed)}."
+    total = len(evidence.verdicts)
+    if failed:
+        return f"{len(failed)} of {words.count(total, 'gate')} not passed: {words.listed(failed)}."
+    return (
+        "The evidence passed its gate." if total == 1 else f"The evidence passed all {total} gates."
+    )
 
 
 def against_parent(evidence: EvidenceFacts, model: str) -> str:

@@ -20,7 +20,7 @@ TALL = 2_400
 
 def place() -> Place | None:
     """Return who labels what; both stand in the address, so that a reload keeps them."""
-    rows = [row for row in queries.campaigns(reading.store()) if row.status == "OPEN"]
+    rows = queries.campaigns(reading.store(), status="OPEN")
     people = [row.id for row in rows if row.source == "human"]
     if not people:
         st.title("Label", anchor=False)
@@ -33,7 +33,7 @@ def place() -> Place | None:
     title.title("Label", anchor=False)
     name = who.text_input(
         "Your name",
-        st.query_params.get("as", ""),
+        st.query_params.get("as") or st.session_state.get("annotator", ""),
         placeholder="small letters, digits, . - _",
         max_chars=64,
         help="Your labels are kept under this name; come back with the same one.",
@@ -49,7 +49,7 @@ def place() -> Place | None:
     if not turns.NAME.fullmatch(name):
         st.error("A name has small letters, digits, '.', '-' and '_', and begins with no sign.")
         return None
-    st.query_params["as"] = name
+    st.query_params["as"] = st.session_state["annotator"] = name
     return Place(picked, name)
 
 
@@ -68,8 +68,11 @@ def standing(at: Place) -> campaigns.Progress:
 
 def finished(at: Place) -> None:
     """Say that there are enough labels, and what goes on from here."""
-    row = next(row for row in queries.campaigns(reading.store()) if row.id == at.campaign)
+    rows = queries.campaigns(reading.store(), status="OPEN")
+    row = next(row for row in rows if row.id == at.campaign)
     st.success("**There are enough labels. Thank you!**", icon=":material/celebration:")
+    if row.agreement is not None:
+        st.caption(f"It also asks for an agreement of {row.agreement:.2f}, which is checked then.")
     if row.run_id:
         st.caption("The run that waited for them goes on with:")
         st.code(f"tunesmith resume {row.run_id}", language=None)
@@ -156,10 +159,10 @@ def others(at: Place) -> None:
         st.rerun()
 
 
-def pair(at: Place, turn: Turn) -> None:
-    """Draw one turn."""
+def pair(at: Place, turn: Turn, reached: campaigns.Progress) -> None:
+    """Draw one turn; who has not labelled yet sees the instructions unfolded."""
     if turn.guidelines:
-        first = not campaigns.progress(reading.store(), at.campaign).by_annotator.get(at.annotator)
+        first = not reached.by_annotator.get(at.annotator)
         with st.expander("Instructions", expanded=first, icon=":material/menu_book:"):
             st.text(turn.guidelines)
     conversation(turn)
@@ -185,7 +188,7 @@ def page() -> None:
     if reached.done:
         finished(at)
     if turn is not None:
-        pair(at, turn)
+        pair(at, turn, reached)
         return
     if not reached.done:
         st.info(

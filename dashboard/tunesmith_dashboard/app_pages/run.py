@@ -54,7 +54,9 @@ reading.reconcile()
 run_id = chosen()
 if run_id is None:
     pieces.nothing("No runs yet", "Start one, and it is here:", "tunesmith run lifecycle.yaml")
-elif queries.run(reading.store(), run_id).status in reading.UNFINISHED:
-    st.fragment(fresh, run_every="3s")(run_id)
 else:
-    show(run_id)
+    status = queries.run(reading.store(), run_id).status
+    if status in reading.UNFINISHED:
+        st.fragment(fresh, run_every="3s" if status == "RUNNING" else "20s")(run_id)
+    else:
+        show(run_id)
