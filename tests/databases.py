@@ -11,8 +11,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -177,9 +179,22 @@ def sqlite_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def spawn(work: Callable[..., object], *arguments: object) -> multiprocessing.Process:
     """Start ``work`` in a forked process."""
-    child = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    child = multiprocessing.get_context("fork").Process(target=_alone, args=(work, *arguments))
     child.start()
     return child
+
+
+def _alone(work: Callable[..., object], *arguments: object) -> None:
+    """Work and leave at once: exit hooks inherited from the parent (Prefect's) fail in a child."""
+    status = 1
+    try:
+        work(*arguments)
+        status = 0
+    except BaseException:  # noqa: BLE001  (the exit status tells the parent)
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def all_succeed(children: list[multiprocessing.Process], timeout_s: float = 60.0) -> None:

@@ -68,7 +68,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One annotator's verdict on one pair: ``first``, ``second``, ``tie``, ``both_bad``, ``skip``."""
+    """One annotator's verdict on a pair: first, second, tie, both_bad or skip."""
 
     pair_id: str
     annotator: str

