@@ -132,7 +132,7 @@ def test_a_skip_keeps_its_reason_and_undo_brings_the_pair_back(page, address, st
     assert stored(store, name) == {}
 
 
-@pytest.mark.parametrize("pause", [100]*14+[150,250,300,330]*3)
+@pytest.mark.parametrize("pause", [100] * 14 + [150, 250, 300, 330] * 3)
 def test_a_double_click_stores_one_label_of_the_pair_that_was_seen(
     page, address, store, campaign, pause
 ):
