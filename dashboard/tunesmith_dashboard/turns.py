@@ -21,8 +21,8 @@ from tunesmith.store.labelling import Turn
 from tunesmith_dashboard import reading
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-CALM = 0.35
-"""Seconds a pair must have been seen, and keys must have been at rest, before a press counts.
+CALM = 0.5
+"""Seconds a pair must have stood on the page, and keys must have been at rest, for a press to count.
 
 The second half of a double click and a key held down come sooner; nobody reads two answers in it.
 """
@@ -43,9 +43,16 @@ def next_turn(place: Place) -> Turn | None:
     """Return the annotator's turn, the same one after a reload; its lease begins again."""
     turn = labelling.next_assignment(reading.store(), place.campaign, place.annotator)
     if turn is not None:
-        st.session_state.setdefault(_key("shown", turn.assignment_id), time.monotonic())
         _take_up(turn.assignment_id, turn.draft or {})
     return turn
+
+
+def drawn(turn: Turn) -> None:
+    """Note that the whole page of a turn has gone out; only then can anybody have read it.
+
+    Called last: a press that interrupts the drawing finds no such note, and does not count.
+    """
+    st.session_state.setdefault(key("shown", turn), time.monotonic())
 
 
 def _key(what: str, turn_id: int) -> str:
@@ -115,7 +122,7 @@ def undo(place: Place) -> None:
         return say(str(error))
     if turn_id is None:
         return say("There is no label of yours to take back.")
-    state[_key("shown", turn_id)] = time.monotonic()
+    state.pop(_key("shown", turn_id), None)
     known, details = state.get("last", (None, {}))
     if known == turn_id:
         for name in ("comment", "edited"):

@@ -206,9 +206,25 @@ def _end_with_owner() -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
+def _mend_scheduler() -> None:
+    """Let Prefect 3.8 schedule runs on SQLAlchemy 2.1.
+
+    Its bulk insert of scheduled runs carries the key ``state``, a hybrid attribute it stores by
+    itself afterwards. SQLAlchemy 2.0 ignored the key; 2.1 refuses it, and the scheduler with it.
+    """
+    from prefect.server.database.orm_models import FlowRun
+    from sqlalchemy import inspect
+
+    def leave_it(owner: type, mapping: dict[str, object], value: object) -> None:
+        """Change nothing in the row."""
+
+    inspect(FlowRun).all_orm_descriptors["state"].inplace.bulk_dml(leave_it)
+
+
 def serve(port: int) -> None:
     """Run the server in this process until the owner ends."""
     _end_with_owner()
+    _mend_scheduler()
     import uvicorn
 
     uvicorn.run(

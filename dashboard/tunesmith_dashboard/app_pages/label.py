@@ -170,6 +170,7 @@ def pair(at: Place, turn: Turn, reached: campaigns.Progress) -> None:
     buttons(at, turn)
     notes(at, turn)
     hold(at, turn)
+    turns.drawn(turn)
 
 
 def page() -> None:
