@@ -22,7 +22,7 @@ from tunesmith_dashboard import reading
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CALM = 0.5
-"""Seconds a pair must have stood on the page, and keys must have been at rest, for a press to count.
+"""Seconds a pair must have stood on the page, and keys rested, before a press counts.
 
 The second half of a double click and a key held down come sooner; nobody reads two answers in it.
 """
