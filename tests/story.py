@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,7 @@ class Story:
         self.made[stage] = artifact.id
 
     def prepare(self) -> None:
-        source = plugins.build(
-            DatasetSource,
-            {"name": "nano", "train": 40, "prompts": 40, "test": 40, "validation": 5},
-        )
-        self.splits = split_rows(source.rows(), {}, 7)
+        self.splits = split_rows(source_rows(), {}, 7)
         card = data_card(self.splits, {"normalise": 0, "exact_dedup": 3})
         files = {f"{name}.jsonl": rows for name, rows in self.splits.items()}
         counts = {name: len(rows) for name, rows in self.splits.items()}
@@ -293,6 +290,13 @@ GATES: tuple[dict[str, Any], ...] = (
     {"name": "at_least", "measurement": "win_rate:tuned", "model": "aligned", "value": 0.5},
     {"name": "at_most", "measurement": "size_ratio", "model": "quantized", "value": 0.3},
 )
+
+
+@cache
+def source_rows() -> tuple[dict[str, Any], ...]:
+    """Return the rows of every story; they are worked out once."""
+    counts = {"train": 40, "prompts": 40, "test": 40, "validation": 5}
+    return tuple(plugins.build(DatasetSource, {"name": "nano", **counts}).rows())
 
 
 def wrong(model: str, row: dict[str, Any]) -> str:

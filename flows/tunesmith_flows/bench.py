@@ -90,6 +90,13 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
 
 
+def whole_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file that is then either there and whole, or not there."""
+    part = path.with_name(f"{path.name}.part")
+    write(part)
+    part.replace(path)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write one value, indented, keys sorted."""
     text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True)

@@ -47,7 +47,7 @@ def collect(bench: Bench) -> tuple[Evidence, dict[str, float]]:
         with model.speaks() as voice:
             given = [answer for paper in papers for answer in paper.sit(bench, model.name, voice)]
             if contest and model.name in contest.models:
-                stories[model.name] = contest.write(bench, voice)
+                stories[model.name] = contest.write(bench, model.name, voice)
         answers += given
         prints.append(footprint(model, given))
         timings[f"tokens_per_second/{model.name}"] = voice.speed()

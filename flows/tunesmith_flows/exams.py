@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tunesmith import Completion, DataError, Message, Pair, Row, Sampler, Task, plugins
-from tunesmith.evidence.measurements import Answer, Duel
+from tunesmith.evidence.measurements import Answer, Duel, read_json_lines, write_json_lines
 from tunesmith.stagekeys import stage_seed
 from tunesmith.techniques import FeedbackSource, PromptStyle
 from tunesmith_flows.answering import Speaker, choose, last_words, longest_answer, prompt_of
-from tunesmith_flows.bench import Bench
+from tunesmith_flows.bench import Bench, whole_file, write_json
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
     """Held-out items of one task, asked in one style."""
 
+    number: int
+    """Its place in the config; a task may be asked in several styles."""
     task: Task
     style: str
     rows: Sequence[Row]
@@ -26,7 +29,15 @@ class Paper:
     seed: int
 
     def sit(self, bench: Bench, model: str, voice: Speaker) -> list[Answer]:
-        """Let a model answer every item, and score what it said."""
+        """Let a model answer every item, and score what it said; asked again, read it again."""
+        noted = bench.work / f"{model}-{self.number}.jsonl"
+        if noted.is_file():
+            return read_json_lines(noted, Answer)
+        answers = self._ask(bench, model, voice)
+        whole_file(noted, lambda path: write_json_lines(path, answers))
+        return answers
+
+    def _ask(self, bench: Bench, model: str, voice: Speaker) -> list[Answer]:
         bench.report({"doing": f"{model}: {self.task.name} {self.style}"})
         done = voice.answer(
             bench, self.conversations, self.sampler, self.task.max_new_tokens, self.seed
@@ -54,10 +65,11 @@ def papers(bench: Bench) -> list[Paper]:
     """Return one paper per task of the config; the same items for every model."""
     section = bench.config.evaluate
     sampler = plugins.build(Sampler, section.sampler)
-    return [_paper(bench, dict(spec), sampler) for spec in section.tasks]
+    specs = enumerate(section.tasks)
+    return [_paper(bench, number, dict(spec), sampler) for number, spec in specs]
 
 
-def _paper(bench: Bench, spec: dict[str, Any], sampler: Sampler) -> Paper:
+def _paper(bench: Bench, number: int, spec: dict[str, Any], sampler: Sampler) -> Paper:
     style = plugins.build(PromptStyle, spec.pop("style", "zero_shot"))
     task = plugins.build(Task, spec)
     seed = stage_seed(bench.seed, f"{task.name}/{style.name}")
@@ -69,7 +81,7 @@ def _paper(bench: Bench, spec: dict[str, Any], sampler: Sampler) -> Paper:
         )
     shots = [row for row in bench.rows("train") if row.get("task") == task.name]
     asked = [style.messages(task, row, shots) for row in rows]
-    return Paper(task, style.name, rows, asked, sampler, seed)
+    return Paper(number, task, style.name, rows, asked, sampler, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +108,16 @@ class Contest:
         """Who says what an answer is worth."""
         return f"noiseless utility of the feedback source {self.judge.name!r}"
 
-    def write(self, bench: Bench, voice: Speaker) -> list[str]:
+    def write(self, bench: Bench, model: str, voice: Speaker) -> list[str]:
         """Return one sampled answer per prompt; both models draw from the same seeds."""
+        noted = bench.work / f"{model}-contest.json"
+        if not noted.is_file():
+            texts = self._write(bench, voice)
+            whole_file(noted, lambda path: write_json(path, texts))
+        found: list[str] = json.loads(noted.read_text(encoding="utf-8"))
+        return found
+
+    def _write(self, bench: Bench, voice: Speaker) -> list[str]:
         bench.report({"doing": "writing for the win rate"})
         prompts = [prompt_of(row) for row in self.rows]
         longest = longest_answer(self.rows[0].get("task"))

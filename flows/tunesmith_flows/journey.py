@@ -13,6 +13,7 @@ from tunesmith.errors import Stopped
 from tunesmith.store import queries, runs
 from tunesmith_flows import desk as desks
 from tunesmith_flows.desk import Desk
+from tunesmith_flows.staging import interrupts
 
 if TYPE_CHECKING:
     from tunesmith.config import Lifecycle
@@ -62,11 +63,10 @@ def begun(
             _end(trip, "WAITING", waiting.reason)
         except Stopped as stopped:
             _end(trip, "STOPPED", str(stopped))
-        except KeyboardInterrupt:
-            _end(trip, "STOPPED", "Interrupted.")
-            raise
         except BaseException as error:  # whatever it is, the run must not stay RUNNING
-            _end(trip, "FAILED", str(error) or type(error).__name__)
+            stopped_at_once = interrupts(error)
+            reason = "Interrupted." if stopped_at_once else str(error) or type(error).__name__
+            _end(trip, "STOPPED" if stopped_at_once else "FAILED", reason)
             raise
         else:
             _end(trip, "COMPLETED", None)

@@ -58,23 +58,26 @@ def resume(
 
 def _go(desk: Desk, until: str | None, console: Console | None, debug: bool) -> dict[str, Any]:
     console = console or Console()
-    names = [stage.name for stage in stages.planned(desk.config, until)]
-    desk.progress = Progress(names, journey.title(desk), console)
-    with recorded(desk), desks.seated(desk), quiet(debug), stoppable(desk), desk.progress:
-        known = everything_cached(desk, names)
-        report = _take(desk, until, known) if known else _work(desk, until, debug)
+    with recorded(desk, console), desks.seated(desk), quiet(debug), stoppable(desk):
+        names = [stage.name for stage in stages.planned(desk.config, until)]
+        with Progress(names, journey.title(desk), console) as desk.progress:
+            known = everything_cached(desk, names)
+            report = _take(desk, until, known) if known else _work(desk, until, debug)
     summary.show(console, desk, report)
     return report
 
 
 @contextlib.contextmanager
-def recorded(desk: Desk) -> Iterator[None]:
-    """Mark a run that could not even begin its stages as failed."""
+def recorded(desk: Desk, console: Console) -> Iterator[None]:
+    """Mark a run that could not even begin its stages as failed, and say how to go on."""
     try:
         yield
     except BaseException as error:  # whatever it is, the run must not stay RUNNING
         if queries.run(desk.store, desk.run_id).status == "RUNNING":
             runs.set_status(desk.store, desk.run_id, "FAILED", reason=str(error))
+        first = "It was stopped" if staging.interrupts(error) else "Put it right"
+        words = f"{first}; `tunesmith resume {desk.run_id}` goes on from there."
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
         raise
 
 

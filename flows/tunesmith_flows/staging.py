@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -126,7 +127,7 @@ def _make(
             inputs=list(inputs.values()),
             config=config,
             seed=bench.seed,
-            metrics=outcome.metrics,
+            metrics=finite(outcome.metrics),
             versions=versions,
             fingerprint=_fingerprint(kind, draft.path),
         )
@@ -179,16 +180,30 @@ def _ended_badly(desk: Desk, stage: str, attempt: int, error: BaseException) -> 
     """Say in the ledger and on the screen how an attempt ended without a result."""
     if isinstance(error, Waiting):
         ledger.wait(desk.store, attempt, error.reason)
-    elif isinstance(error, Stopped | KeyboardInterrupt):
+    elif interrupts(error):
         ledger.stop(desk.store, attempt, str(error) or "Interrupted.")
     else:
         ledger.fail(desk.store, attempt, error)
     if desk.progress is None:
         return
-    if isinstance(error, Waiting | Stopped | KeyboardInterrupt):
-        desk.progress.stopped(stage, str(error))
+    if isinstance(error, Waiting) or interrupts(error):
+        desk.progress.stopped(stage, str(error) or "Interrupted.")
     else:
         desk.progress.failed(stage, str(error) or type(error).__name__)
+
+
+def interrupts(error: BaseException) -> bool:
+    """Say whether somebody ended the work (Ctrl-C once or twice, SIGTERM), rather than a fault."""
+    return isinstance(error, Stopped) or not isinstance(error, Exception)
+
+
+def finite(value: Any) -> Any:
+    """Return the value with None for every number that is not one; a manifest holds no NaN."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def headline(artifact: Artifact) -> str:

@@ -14,6 +14,24 @@ from tunesmith.store import Store, campaigns
 
 pytestmark = pytest.mark.timeout(300)
 Opened = Callable[..., str]
+TWICE = """([x, y, pause]) => new Promise(done => {
+    const hit = () => document.elementFromPoint(x, y).closest("button")?.click();
+    hit();
+    const first = performance.now();
+    setTimeout(() => { hit(); done(performance.now() - first); }, pause);
+})"""
+HELD = """key => new Promise(done => {
+    let last = performance.now(), longest = 0;
+    const end = last + 1500;
+    const timer = setInterval(() => {
+        const now = performance.now();
+        longest = Math.max(longest, now - last);
+        last = now;
+        const press = {key, code: "Digit" + key, bubbles: true, repeat: true};
+        document.body.dispatchEvent(new KeyboardEvent("keydown", press));
+        if (now > end) { clearInterval(timer); done(longest); }
+    }, 30);
+})"""
 NUMBERS = itertools.count()
 HOSTILE = (
     "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
@@ -139,13 +157,11 @@ def test_a_double_click_stores_one_label_of_the_pair_that_was_seen(
     name = campaign(f"double{pause}", pairs=3)
     visit(page, address, f"label?as=kay&campaign={name}")
     asks(page, 0)
-    button = page.get_by_role("button", name="A is better")
-    box = button.bounding_box()
-    page.mouse.move(box["x"] + 20, box["y"] + 20)
-    for _ in range(2):
-        page.mouse.down()
-        page.mouse.up()
-        page.wait_for_timeout(pause)
+    box = page.get_by_role("button", name="A is better").bounding_box()
+    # Inside the page, so that the pause is what it says even on a busy machine.
+    twice = page.evaluate(TWICE, [box["x"] + 20, box["y"] + 20, pause])
+    if twice > 400:
+        pytest.skip(f"the machine is too busy: {twice:.0f} ms between two clicks")
     asks(page, 1)
     assert list(stored(store, name)) == [f"double{pause}-0"]
 
@@ -166,11 +182,10 @@ def test_a_key_held_down_stores_one_label(page, address, store, campaign):
     name = campaign("held", pairs=5)
     visit(page, address, f"label?as=kay&campaign={name}")
     asks(page, 0)
-    for _ in range(40):
-        page.keyboard.down("3")
-        page.wait_for_timeout(30)
-    page.keyboard.up("3")
-    page.wait_for_timeout(800)
+    longest = page.evaluate(HELD, "3")
+    if longest > 400:
+        pytest.skip(f"the machine is too busy: {longest:.0f} ms between two repeats of a key")
+    asks(page, 1)
     assert list(stored(store, name)) == ["held-0"]
 
 

@@ -10,6 +10,7 @@ from tests.tiny_models import SHAPE, questions, sentences, tiny_model, weights
 from tunesmith import DataError, ModelError, TrainingJob
 from tunesmith.chat import encode_prompt
 from tunesmith.models import inspect_model, load_model, load_tokenizer
+from tunesmith.training.hardware import can_compile
 from tunesmith_plugins.adapters.full import Full
 from tunesmith_plugins.adapters.lora import Lora
 from tunesmith_plugins.distillers.logit import Logit, divergence
@@ -159,9 +160,11 @@ def documents(count: int, seed: int = 0) -> list[dict]:
     return [{"text": text} for text in sentences(count, seed)]
 
 
+# Thirty steps teach something only at rates that would ruin a longer run.
 PRETRAIN = Pretrain(
-    architecture=SHAPE, sequence=64, steps=30, batch_tokens=1024, packed=0.5, dtype="float32"
-)
+    architecture=SHAPE, sequence=64, steps=30, batch_tokens=1024, packed=0.5, dtype="float32",
+    learning_rate=3e-3, muon_learning_rate=0.012,
+)  # fmt: skip
 
 
 def test_pretraining_from_nothing_gives_a_model_that_can_chat(tmp_path):
@@ -186,6 +189,23 @@ def test_pretraining_twice_gives_the_same_files(tmp_path):
     for name in ("a", "b"):
         PRETRAIN.train(job(tmp_path / name, rows=documents(200), model_dir=None))
     assert files(tmp_path / "a" / "out") == files(tmp_path / "b" / "out")
+
+
+@pytest.mark.skipif(not can_compile(), reason="torch.compile needs a C++ compiler")
+def test_compiling_changes_the_speed_and_not_what_is_learnt(tmp_path):
+    plain, fused = (
+        Pretrain(steps=3, sequence=64, dtype="float32", compile=compiled, micro_tokens=256)
+        .train(job(tmp_path / str(compiled), rows=documents(60)))
+        .metrics["loss"]
+        for compiled in (False, True)
+    )
+    assert plain == pytest.approx(fused, abs=1e-4)
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert "C++ compiler" in Pretrain(compile=True).problems()[0]
 
 
 def test_pretraining_goes_on_from_a_given_model(tmp_path):

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tunesmith_plugins.sources.nano import code, drills, stories, world
+from tunesmith_plugins.sources.nano import code, drills, lists, stories, world
 from tunesmith_plugins.sources.nano.items import Item
 
 FAMILIES = tuple(world.FAMILIES)
@@ -87,11 +87,22 @@ def test_steps_of_word_problems_are_right_and_end_in_the_answer() -> None:
 
 def test_equations_in_maths_prose_and_drills_are_right() -> None:
     rng = Random(2)
-    assert all(_right(world.FAMILIES["maths"].prose(item, rng)) for item in _draws("maths", 400))
+    tales = [world.FAMILIES["maths"].prose(item, rng) for item in _draws("maths", 400)]
+    worked = [text for text in tales if _EQUATION.search(text)]
+    assert all(_right(text) for text in worked)
+    assert 0.85 < len(worked) / len(tales) < 0.98  # the others only say what it comes to
     assert all(
         not _EQUATION.search(text) or _right(text)
         for text in (drills.drill(rng) for _ in range(400))
     )
+
+
+def test_a_chorus_says_the_same_verse_again_and_again() -> None:
+    rng = Random(4)
+    for _ in range(100):
+        verses = re.split(r"\. |\n| \.\.\. ", lists.chorus(rng))
+        assert len(verses) >= 2
+        assert len(set(verses)) == 1
 
 
 def test_french_sentences_elide_and_contract() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Literal
 
 Precision = Literal["auto", "bfloat16", "float32"]
@@ -22,6 +24,15 @@ def computing_dtype(choice: Precision) -> ComputingDtype:
     if choice != "auto":
         return choice
     return "bfloat16" if _native_bfloat16() else "float32"
+
+
+def can_compile() -> bool:
+    """Say whether ``torch.compile`` has what it needs: a GPU's Triton, or a C++ compiler."""
+    import torch
+
+    named = os.environ.get("CXX")
+    compilers = [named] if named else ["g++", "clang++", "c++"]
+    return torch.cuda.is_available() or any(shutil.which(one) for one in compilers)
 
 
 def _native_bfloat16() -> bool:

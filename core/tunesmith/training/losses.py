@@ -24,11 +24,13 @@ class Forward:
     ways must give the same logits (a model may scale or cap them, or add virtual tokens).
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, compiled: bool = False) -> None:
         self.model = model
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.native = self.inner.config._attn_implementation
         self.parts = _parts(model, self.inner)
+        if compiled and self.parts is not None:
+            self.parts = (_fused(self.parts[0]), self.parts[1])
 
     def logits(self, ids: Tensor, chosen: Tensor) -> Tensor:
         """Return (chosen, vocabulary) logits for ids (rows, length).
@@ -60,6 +62,15 @@ class Forward:
             self.inner.set_attn_implementation(wanted)
 
 
+def _fused(trunk: nn.Module) -> nn.Module:
+    """Return the trunk with its operations fused; it shares the weights."""
+    import torch
+
+    # Dynamic from the start: batches come in many shapes, and each would be compiled anew.
+    fused: nn.Module = torch.compile(trunk, dynamic=True)  # type: ignore[assignment]
+    return fused
+
+
 def _parts(model: Any, inner: Any) -> tuple[nn.Module, nn.Module] | None:
     """Return (trunk, head) if head(trunk(x)) gives the model's own logits, else None."""
     import torch
@@ -87,8 +98,8 @@ class TokenLoss:
     depend on how a step is cut into micro-batches.
     """
 
-    def __init__(self, model: Any, rows: TokenRows) -> None:
-        self.forward = Forward(model)
+    def __init__(self, model: Any, rows: TokenRows, compiled: bool = False) -> None:
+        self.forward = Forward(model, compiled)
         self.rows = rows
 
     def weight(self, rows: Indices) -> int:

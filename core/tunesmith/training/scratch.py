@@ -65,19 +65,17 @@ class Architecture(BaseModel):
 def train_tokenizer(texts: Sequence[str], vocab_size: int, context: int) -> PreTrainedTokenizerBase:
     """Return a byte-level BPE tokenizer learnt from an even sample of the texts.
 
-    Digits are split one by one, so that numbers have one spelling; it is llama.cpp's ``smollm``
-    pre-tokenizer, so the model can be run there.
+    No merge joins two digits, so that a number is spelt digit by digit; its first one takes the
+    space before it along, or a lone space would stand between a number and the word it belongs to,
+    which small models find hard to look past. Text is split by GPT-2's rule, which llama.cpp knows.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+    rule = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    digits = pre_tokenizers.Split(Regex(r" ?[0-9]"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, rule])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -86,6 +84,8 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, context: int) -> PreT
         show_progress=False,
     )
     tokenizer.train_from_iterator(_sample(texts), trainer)
+    # There are no merges across digits to be had now, so the rule alone splits the same way.
+    tokenizer.pre_tokenizer = rule
     made: PreTrainedTokenizerBase = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=END,

@@ -17,7 +17,7 @@ from tunesmith.models import (
 from tunesmith.training import LoopSettings, Size, TokenLoss, evaluate, plan, run_loop
 from tunesmith.training.adapting import save_trained, wrap_model
 from tunesmith.training.encoding import encode_rows
-from tunesmith.training.hardware import Precision, computing_dtype
+from tunesmith.training.hardware import Precision, can_compile, computing_dtype
 from tunesmith.training.optimisers import OptimiserName, Schedule
 from tunesmith.training.packing import fit_documents
 from tunesmith.training.scratch import (
@@ -48,17 +48,22 @@ class Pretrain(TrainingMethod):
     """How many optimiser steps; None together with `tokens`: each row once."""
     batch_tokens: int = 4096
     """Tokens per optimiser step."""
+    micro_tokens: int = 1024
+    """Tokens computed at once. Rows of one length share a micro-batch, and rows of one length are
+    often of one kind: several micro-batches per step keep its gradient from leaning to one side."""
+    compile: bool = False
+    """Fuse the model's operations with `torch.compile`; needs a C++ compiler on CPUs."""
     sequence: int = 512
     """Longest training sequence, in tokens."""
     packed: float = 0.25
     """Share of documents laid end to end into full sequences; the others stand alone."""
     optimizer: OptimiserName = "muon"
     """`muon` for the hidden matrices (the rest has AdamW), or AdamW for all."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1.5e-3
     """AdamW's peak rate."""
-    muon_learning_rate: float = 0.012
+    muon_learning_rate: float = 0.002
     """Muon's peak rate."""
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     """Decay of matrices; norms have none."""
     warmup: float = 0.02
     """Share of the steps (or, from 1 on, number of steps) in which the rate rises."""
@@ -78,6 +83,11 @@ class Pretrain(TrainingMethod):
                 f"pretrain: sequence ({self.sequence}) exceeds the context"
                 f" ({self.architecture.context})."
             )
+        if self.compile and not can_compile():
+            found.append(
+                "pretrain.compile needs a C++ compiler and finds none."
+                " Install g++ or clang++, or set compile: false."
+            )
         return found
 
     def train(self, job: TrainingJob) -> Outcome:
@@ -87,9 +97,10 @@ class Pretrain(TrainingMethod):
         tokenizer, plain, origin = self._start(job)
         model = wrap_model(job, plain)
         rows = self._rows(job, tokenizer)
-        size = Size(self.batch_tokens).for_vocabulary(len(tokenizer))
+        size = Size(self.batch_tokens, micro_tokens=self.micro_tokens)
+        size = size.for_vocabulary(len(tokenizer))
         steps = plan(rows.lengths, size, job.seed, **self._budget())
-        objective = TokenLoss(model, rows)
+        objective = TokenLoss(model, rows, compiled=self.compile)
         key = {"method": self.name, "rows": rows.digest(), "origin": origin}
         key["adapter"] = job.adapter.model_dump_json() if job.adapter else ""
         result = run_loop(model, steps, objective, self._settings(), job, key)

@@ -63,7 +63,7 @@ class BradleyTerry(RewardModel):
 
     def fit(self, job: TrainingJob) -> Outcome:
         """Train on preference rows; metrics hold the loss and the accuracy on the rows it saw."""
-        from .scalar_head import ScalarHead, score_all
+        from .scalar_head import ScalarHead, plain_attention, score_all
 
         if job.model_dir is None:
             raise ModelError("bradley_terry needs a model to start from.")
@@ -75,7 +75,8 @@ class BradleyTerry(RewardModel):
         net = ScalarHead(wrap_model(job, load_model(job.model_dir)), self.pooling, self.head_gain)
         steps = plan(pairs.lengths, Size(0, self.batch_size), job.seed, epochs=self.epochs)
         key = self._key(job, job.model_dir, pairs)
-        result = run_loop(net, steps, _Objective(net, pairs, self), self._settings(), job, key)
+        with plain_attention(net, int(pairs.tokens.lengths.max()), computing_dtype(self.dtype)):
+            result = run_loop(net, steps, _Objective(net, pairs, self), self._settings(), job, key)
         rewards = score_all(net, pairs.tokens)
         metrics: dict[str, Any] = {
             "loss": result.final_loss, "steps": result.steps, "pairs": len(pairs),

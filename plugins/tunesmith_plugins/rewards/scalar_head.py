@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from tunesmith.training import TokenRows
 log = logging.getLogger("tunesmith.rewards")
 Pooling = Literal["last", "mean"]
 HEAD, SETTINGS = "head.safetensors", "reward.json"
+_SHORT = 384
 _BATCH = 32
 """Answers scored at once; fixed, so that the same request always makes the same batches."""
 
@@ -60,6 +62,25 @@ class ScalarHead(nn.Module):
             share = answer / answer.sum(dim=1, keepdim=True)
             pooled = torch.einsum("rt,rth->rh", share.to(hidden.dtype), hidden)
         return self.gain * nn.functional.linear(pooled, self.head.weight.float()).squeeze(1)
+
+
+@contextmanager
+def plain_attention(net: ScalarHead, longest: int, dtype: str) -> Iterator[None]:
+    """Train with plain attention where it beats torch's fused kernel: short rows, bf16, CPU.
+
+    The figures stand in `tunesmith.training.losses`.
+    """
+    inner = net.model.get_base_model() if hasattr(net.model, "get_base_model") else net.model
+    native = inner.config._attn_implementation
+    short = longest <= _SHORT and dtype == "bfloat16" and inner.device.type == "cpu"
+    if not short or native != "sdpa":
+        yield
+        return
+    inner.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        inner.set_attn_implementation(native)
 
 
 def score_rows(net: ScalarHead, tokens: TokenRows, rows: np.ndarray[Any, Any]) -> Tensor:

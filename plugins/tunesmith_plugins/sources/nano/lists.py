@@ -7,7 +7,10 @@ tokens instead of tens of millions.
 
 from random import Random
 
-from .items import person
+from .french import NOUNS
+from .items import PEOPLE, person
+
+FRENCH: tuple[str, ...] = tuple(noun.french for noun in NOUNS)
 
 _THINGS: tuple[str, ...] = (
     "eggs", "cups", "stamps", "pencils", "coins", "apples", "ropes", "lamps", "books", "stones",
@@ -35,6 +38,11 @@ _LOOKUPS: tuple[str, ...] = (
     "The {thing} were {count} in number.",
 )
 
+_WORDS: tuple[str, ...] = (
+    *_THINGS, *FRENCH, *(name for name, _ in PEOPLE), "x", "y", "items", "n", "+", "-", "if",
+    "return", "then", "in", "the", "and", "was", "old", "again", "with", "from", "for",
+)  # fmt: skip
+
 Entry = tuple[int, str]
 
 
@@ -48,6 +56,14 @@ def listing(rng: Random) -> str:
         parts.append(rng.choice(_AGAIN).format(name=name, entries=_said(entries)))
     parts += _looked_up(entries, name, rng)
     return " ".join(parts)
+
+
+def chorus(rng: Random) -> str:
+    """Return a few words and numbers said over and over: all but the first time can be foreseen."""
+    words = [rng.choice((str(_number(rng)), rng.choice(_WORDS))) for _ in range(rng.randint(2, 10))]
+    verse = rng.choice((", ", " ", " and ", "; ")).join(words)
+    times = rng.randint(2, max(3, 24 // len(words)))
+    return rng.choice((". ", "\n", " ... ")).join([verse] * times)
 
 
 def _number(rng: Random) -> int:

@@ -191,21 +191,46 @@ def _joined(sentence: str, lines: list[str], things: str, rng: Random) -> str:
 
 
 def prose(item: Item, rng: Random) -> str:
-    """Narrate the arithmetic of the item as a little text with the equations inside."""
+    """Narrate the arithmetic of the item: its sums inside the tale, after it, or left out."""
+    told, parts, things = _tale(item, rng)
+    way = rng.random()
+    if way < 0.3:
+        body = [_joined(one, part, things, rng) for one, part in zip(told, parts, strict=True)]
+    else:
+        lines = [line for part in parts for line in part]
+        body = [f"{sentence}." for sentence in told]
+        body += [_worked(lines, rng)] if way < 0.9 else [_found(item, things, rng)]
+    return " ".join([*_opening(rng), *body, *_closing(item, things, rng)])
+
+
+def _tale(item: Item, rng: Random) -> tuple[list[str], list[list[str]], str]:
+    """Tell the item anew: its sentences, the equations of each, and what is counted."""
     if item.key.split()[0] in _COMPARE:
         kind, first, change = item.key.split()
         lines = _compare_lines(kind, int(first), int(change))
         told, _, things = _compare_told(kind, int(first), int(change), rng)
-        parts = [f"{told[0]}.", _joined(told[1], lines[:1], things, rng)]
-        body = [*parts, f"Together they had {item.answer}, because {lines[1]}."]
-    else:
-        events = _events_of(item.key)
-        told, _, things = _sentences(events, rng)
-        body = [
-            _joined(one, part, things, rng)
-            for one, part in zip(told, equations(events), strict=True)
-        ]
-    return " ".join([*_opening(rng), *body, *_closing(item, things, rng)])
+        return told, [[], lines], things
+    events = _events_of(item.key)
+    told, _, things = _sentences(events, rng)
+    return told, equations(events), things
+
+
+def _worked(lines: list[str], rng: Random) -> str:
+    """Write all the sums of a tale in a row, as on a slip of paper."""
+    head = rng.choice((
+        "On paper: ", "The sums: ", "Here is how it goes: ", f"{person(rng)[0]} wrote ",
+        f"{person(rng)[0]} worked it out: ", "This is ", "We write ",
+    ))  # fmt: skip
+    joint = rng.choice((", then ", "; ", " and ", ", ", ", and after that "))
+    return f"{head}{joint.join(lines)}."
+
+
+def _found(item: Item, things: str, rng: Random) -> str:
+    """Say what a tale comes to without working it out."""
+    return rng.choice((
+        f"All in all that comes to {item.answer}.", f"{item.answer} {things} it was at last.",
+        f"At the end of the day, {item.answer} {things}.",
+    ))  # fmt: skip
 
 
 def _opening(rng: Random) -> list[str]:

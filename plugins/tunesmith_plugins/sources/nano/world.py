@@ -17,12 +17,12 @@ FAMILIES: dict[str, ModuleType] = {
 }
 # What share of all tokens a kind of document has, and how many tokens one has on average.
 _SHARES: dict[str, float] = {
-    "maths": 26, "drills": 13, "lists": 8, "translation": 19, "code": 17, "summaries": 8,
-    "stories": 9,
+    "maths": 26, "drills": 12, "lists": 7, "choruses": 10, "translation": 16, "code": 15,
+    "summaries": 7, "stories": 7,
 }  # fmt: skip
 _TOKENS: dict[str, float] = {
-    "maths": 128, "drills": 114, "lists": 60, "translation": 115, "code": 110, "summaries": 81,
-    "stories": 95,
+    "maths": 73, "drills": 93, "lists": 51, "choruses": 49, "translation": 112, "code": 86,
+    "summaries": 87, "stories": 104,
 }  # fmt: skip
 # How many short texts may stand together in one document.
 _TOGETHER: dict[str, tuple[int, ...]] = {"maths": (1, 1, 2), "code": (1, 2, 2), "stories": (1, 2)}
@@ -55,9 +55,11 @@ def documents(seed: int) -> Iterator[str]:
 
 
 def document(kind: str, rng: Random) -> str:
-    """Write one document of a family, a drill, or a list."""
+    """Write one document of a family, a drill, a list or a chorus."""
     if kind == "lists":
         return lists.listing(rng)
+    if kind == "choruses":
+        return lists.chorus(rng)
     if kind == "drills":
         return drills.drill(rng)
     count = rng.choice(_TOGETHER.get(kind, (1,)))
