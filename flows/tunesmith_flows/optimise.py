@@ -48,7 +48,8 @@ def _student(bench: Bench) -> tuple[Path, Outcome]:
     start = None
     if isinstance(options.get("student"), str):  # a folder to teach; a shape is the distiller's own
         start = resolve_model(options.pop("student"))
-    folder = bench.work / "student"
+    # Kept beside the quantized files: a taught model is a result of its own.
+    folder = bench.out / "student"
     outcome = plugins.build(Distiller, options).distil(
         bench.model(),
         TrainingJob(

@@ -53,15 +53,15 @@ class Logit(Distiller):
     """How often each row is seen."""
     steps: int | None = Field(default=None, ge=1)
     """Number of optimiser steps; overrules `epochs`."""
-    batch_tokens: int = Field(default=8192, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
     """About how many tokens an optimiser step sees."""
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     """AdamW's peak rate."""
     optimizer: OptimiserName = "muon"
     """`muon` for the hidden matrices with AdamW for the rest, or `adamw`."""
-    muon_learning_rate: float = Field(default=0.02, gt=0)
-    """Muon's peak rate."""
-    weight_decay: float = Field(default=0.01, ge=0)
+    muon_learning_rate: float = Field(default=0.003, gt=0)
+    """Muon's peak rate, in the scale of an AdamW step; ten times more freezes attention."""
+    weight_decay: float = Field(default=0.1, ge=0)
     """Decay of matrices; norms have none."""
     warmup: float = Field(default=0.03, ge=0)
     """Share of the steps (or, from 1 on, number of steps) in which the rate rises."""

@@ -62,7 +62,7 @@ class Pretrain(TrainingMethod):
     learning_rate: float = 1.5e-3
     """AdamW's peak rate."""
     muon_learning_rate: float = 0.002
-    """Muon's peak rate."""
+    """Muon's peak rate, in the scale of an AdamW step; ten times more freezes attention."""
     weight_decay: float = 0.1
     """Decay of matrices; norms have none."""
     warmup: float = 0.02
