@@ -205,7 +205,9 @@ def _check_paper(
             plan.problem(f"{path}.style", str(error))
         return
     longest = task.max_new_tokens
-    for row, length in zip(rows, _lengths(asked, Path(plan.facts["model"]["folder"])), strict=False):
+    for row, length in zip(
+        rows, _lengths(asked, Path(plan.facts["model"]["folder"])), strict=False
+    ):
         if length + longest > context:
             plan.problem(
                 "evaluate.tasks",
