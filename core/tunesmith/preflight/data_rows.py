@@ -200,9 +200,14 @@ def _check_paper(
     shots = [row for row in sample.of("train") if row.get("task") == task.name]
     try:
         asked = [style.messages(task, row, shots) for row in rows]
-    except DataError as error:
+    except TunesmithError as error:
         if sample.whole:  # among rows not looked at yet there may be enough to show
             plan.problem(f"{path}.style", str(error))
+        return
+    # A stranger's style may raise anything.
+    except Exception as error:  # noqa: BLE001
+        what = f"{type(error).__name__}: {error}"
+        plan.problem(f"{path}.style", f"{style.name} could not write a prompt: {what}.")
         return
     longest = task.max_new_tokens
     for row, length in zip(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tunesmith import plugins
 from tunesmith.config import Lifecycle
 from tunesmith.errors import did_you_mean
-from tunesmith.preflight.built import Built
+from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
 from tunesmith.prompts import label
 from tunesmith.techniques import (
@@ -100,7 +102,7 @@ def _check_papers(built: Built, plan: Plan) -> None:
         style = built.one(f"{path}.style", PromptStyle)
         if style is None:
             continue
-        for problem in style.problems_with_task(task):
+        for problem in asked(partial(style.problems_with_task, task), style, path, plan):
             plan.problem(f"{path}.style", problem)
         paper = task.name, label(style)
         if paper in papers:
