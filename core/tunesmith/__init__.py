@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Message,
         Outcome,
         Pair,
+        Reply,
         Row,
         Score,
         Scorer,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tunesmith.techniques import (
         Accelerator,
         Adapter,
+        Ask,
         DatasetFilter,
         DatasetSource,
         Deployer,
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Accelerator",
     "Adapter",
+    "Ask",
     "Completion",
     "DataError",
     "DatasetFilter",
@@ -68,6 +71,7 @@ __all__ = [
     "PairSelector",
     "PromptStyle",
     "Quantizer",
+    "Reply",
     "RewardModel",
     "Row",
     "Sampler",

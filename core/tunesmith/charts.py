@@ -238,3 +238,29 @@ def svg(chart: Chart) -> str:
     text = str(vl_convert.vegalite_to_svg(chart.to_dict(validate=False) | {"config": LOOK}))
     # Inside HTML the name spaces are known, and a report that names no address loads none.
     return re.sub(r' xmlns(:xlink)?="[^"]*"', "", text, count=2)
+
+
+def stacked(drawn: Sequence[Chart]) -> Chart:
+    """Return charts one below the other, each with colours of its own."""
+    import altair as alt
+
+    return alt.vconcat(*drawn).resolve_scale(color="independent")
+
+
+def svg_file(chart: Chart) -> str:
+    """Return the chart as an SVG file on white paper."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(_on_paper(chart)))
+
+
+def png(chart: Chart) -> bytes:
+    """Return the chart as a PNG file on white paper, at twice the size for sharp text."""
+    import vl_convert
+
+    return bytes(vl_convert.vegalite_to_png(_on_paper(chart), scale=2))
+
+
+def _on_paper(chart: Chart) -> dict[str, Any]:
+    paper = {**LOOK, "background": "white", "padding": 16}
+    return {**chart.to_dict(validate=False), "config": paper}

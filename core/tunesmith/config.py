@@ -151,8 +151,8 @@ class Evaluate(Section):
     """Every model of the run on held-out items, and the gates (stage `evaluate`)."""
 
     tasks: Annotated[list[Spec], Of(t.Task, beside=("style",))] = []
-    """What is asked; besides its options a task may have a `style` (a prompt style, by default
-    zero_shot)."""
+    """What is asked; besides its options a task may have a `style`: a PromptStyle's name, or a name
+    with options (by default zero_shot)."""
     items: Count = 200
     """Items per task, from the split `test`."""
     sampler: Annotated[Spec, Of(t.Sampler)] = {"name": "greedy"}

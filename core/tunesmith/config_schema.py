@@ -64,6 +64,7 @@ def _define(family: type[Technique], definitions: dict[str, Any]) -> None:
         definitions[f"{family.family}.{title}"] = shape
     for name, technique in known.items():
         shape = definitions[f"{family.family}.{technique.__name__}"]
+        _point_at_families(technique, shape.get("properties", {}))
         shape["properties"] = {"name": {"const": name}, **shape.get("properties", {})}
         shape["required"] = ["name", *shape.get("required", [])]
     bare: dict[str, Any] = {"enum": sorted(known)}

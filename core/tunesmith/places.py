@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from tunesmith import plugins
 from tunesmith.config import Of, Section, named
 from tunesmith.records import Spec
 from tunesmith.techniques import PromptStyle, Technique
@@ -44,6 +45,19 @@ def places(section: BaseModel, path: str = "") -> Iterator[Place]:
 def _place(path: str, mark: Of, spec: Spec) -> Iterator[Place]:
     options = {key: value for key, value in spec.items() if key not in mark.beside}
     yield Place(path, mark.family, options)
+    yield from _inside(path, mark.family, options)
     if "style" in mark.beside:
         style = named(spec.get("style", "zero_shot"))
-        yield Place(f"{path}.style", PromptStyle, style if isinstance(style, dict) else {})
+        style = style if isinstance(style, dict) else {}
+        yield Place(f"{path}.style", PromptStyle, style)
+        yield from _inside(f"{path}.style", PromptStyle, style)
+
+
+def _inside(path: str, family: type[Technique], spec: Spec) -> Iterator[Place]:
+    """Yield the techniques among a technique's own options, such as a style's sampler."""
+    technique = plugins.host().available(family).get(str(spec.get("name")))
+    for key, field in technique.model_fields.items() if technique else ():
+        for mark in (m for m in field.metadata if isinstance(m, Of)):
+            inner = named(spec.get(key, field.default))
+            if isinstance(inner, dict):
+                yield from _place(f"{path}.{key}", mark, inner)

@@ -1,10 +1,15 @@
-"""Put a question where it belongs: at the end of the conversation that leads to it."""
+"""Put a question at the end of the conversation that leads to it, and name how it was put."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from typing import Any
+
 from tunesmith.errors import DataError
 from tunesmith.records import Message, Row
-from tunesmith.techniques import Task
+from tunesmith.techniques import PromptStyle, Task
 
 
 def conversation(task: Task, row: Row, question: str | None = None) -> list[Message]:
@@ -22,3 +27,27 @@ def answer_of(row: Row) -> str:
             f"Row {row.get('id', '?')} has no completion, so it cannot serve as an example."
         )
     return str(row["completion"][-1]["content"])
+
+
+def label(style: PromptStyle) -> str:
+    """Return what evidence calls a style: its name, and every option that is not the default.
+
+    ``few_shot(shots=2, selection=random)``. Long values are stood in for by the start of their
+    hash, so that two styles have the same label only if they ask alike.
+    """
+    fields = type(style).model_fields
+    said = [
+        f"{key}={_short(getattr(style, key))}"
+        for key, field in fields.items()
+        if getattr(style, key) != field.get_default(call_default_factory=True)
+    ]
+    return f"{style.name}({', '.join(said)})" if said else style.name
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"name"}:
+        return _short(value["name"])
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    if re.fullmatch(r"[\w.+-]{1,24}", text):
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()[:6]

@@ -44,6 +44,29 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer that counts for one row, and what it took to get it.
+
+    ``tokens`` counts everything the model wrote for it, ``calls`` how many completions that were.
+    """
+
+    text: str
+    finish: str = "stop"
+    tokens: int = 0
+    calls: int = 1
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, written: Sequence[Completion], chosen: int = -1, details: dict[str, Any] | None = None
+    ) -> Reply:
+        """Return the reply whose answer is one of the completions that were written for it."""
+        answer = written[chosen]
+        tokens = sum(len(one.ids) for one in written)
+        return cls(answer.text, answer.finish, tokens, len(written), details or {})
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """How to continue prompts: the sampler, the limits, and one seed per prompt."""
 

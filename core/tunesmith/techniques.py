@@ -22,6 +22,7 @@ from tunesmith.records import (
     Message,
     Outcome,
     Pair,
+    Reply,
     Row,
     Score,
     Scorer,
@@ -89,6 +90,9 @@ class Task(Technique):
     """What people call it, e.g. ``maths reasoning``."""
     metric: ClassVar[str] = "exact"
     """The name of the number that ``score`` gives, e.g. ``exact``, ``chrF``, ``pass@1``."""
+    one_answer: ClassVar[bool] = True
+    """False when right answers differ in their words, so that there is nothing to count votes of.
+    """
     max_new_tokens: int = 128
     """Longest answer, in tokens."""
 
@@ -103,8 +107,27 @@ class Task(Technique):
         raise NotImplementedError
 
 
+class Ask(Protocol):
+    """A model that can be asked: what a prompt style drives."""
+
+    def __call__(
+        self,
+        conversations: Sequence[list[Message]],
+        sampler: Sampler | None = None,
+        n: int = 1,
+        max_new_tokens: int | None = None,
+    ) -> list[list[Completion]]:
+        """Return ``n`` completions per conversation, in order.
+
+        Conversation ``i`` belongs to row ``i``: its draws hang on that row, the number of the call
+        and the number of the sample alone. ``sampler`` None takes the evaluation's own, and
+        ``max_new_tokens`` None the task's. Raises ModelError for what the context cannot hold.
+        """
+        ...
+
+
 class PromptStyle(Technique):
-    """Ways to turn a question into messages."""
+    """Ways to put a question to a model: the messages, and how often it is asked."""
 
     family = "PromptStyle"
     hook = "register_prompt_styles"
@@ -112,6 +135,17 @@ class PromptStyle(Technique):
     def messages(self, task: Task, row: Row, shots: Sequence[Row]) -> list[Message]:
         """Return the conversation to complete; ``shots`` are solved rows it may show first."""
         raise NotImplementedError
+
+    def answers(
+        self, task: Task, rows: Sequence[Row], shots: Sequence[Row], ask: Ask
+    ) -> list[Reply]:
+        """Return one reply per row; a style that asks more than once overrides this."""
+        said = ask([self.messages(task, row, shots) for row in rows])
+        return [Reply.of(completions) for completions in said]
+
+    def problems_with_task(self, task: Task) -> list[str]:
+        """Return why this style makes no sense for a task, one sentence each; for preflight."""
+        return []
 
 
 class Adapter(Technique):

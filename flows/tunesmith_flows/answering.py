@@ -10,8 +10,10 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import Completion, Engine, Row, Sampler, Task, plugins
+from tunesmith import Completion, Engine, PromptStyle, Row, Sampler, Task, plugins
 from tunesmith.chat import Prompt
+from tunesmith.evidence.measurements import Answer
+from tunesmith.prompts import label
 from tunesmith_flows.bench import Bench
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Speaker:
     engine: OpenEngine
     tokenizer: PreTrainedTokenizerBase
     stop_ids: tuple[int, ...]
+    context: int | None = None
+    """Tokens the model holds, where it says."""
     seconds: float = 0.0
     tokens: int = 0
 
@@ -60,6 +64,39 @@ class Speaker:
         self.tokens += sum(len(completion.ids) for completion in done)
         return done
 
+    def sit(
+        self,
+        bench: Bench,
+        model: str,
+        task: Task,
+        style: PromptStyle,
+        rows: Sequence[Row],
+        shots: Sequence[Row],
+        sampler: Sampler,
+        seed: int,
+    ) -> list[Answer]:
+        """Ask every row in a style, which may take several calls, and score the answers."""
+        from tunesmith.evidence.grading import sit
+        from tunesmith.generation.asking import Asker
+
+        asker = Asker(
+            self.engine,
+            self.tokenizer,
+            self.stop_ids,
+            self.context,
+            label(style),
+            task,
+            [str(row["id"]) for row in rows],
+            sampler,
+            seed,
+            report=bench.report,
+            should_stop=bench.should_stop,
+        )
+        answers = sit(model, task, style, rows, shots, asker)
+        self.seconds += asker.seconds
+        self.tokens += asker.written
+        return answers
+
     def speed(self) -> float:
         """Return new tokens per second so far."""
         return self.tokens / self.seconds if self.seconds else 0.0
@@ -69,12 +106,13 @@ class Speaker:
 def speaker(engine: Engine, model: Path, tokenizer_from: Path | None = None) -> Iterator[Speaker]:
     """Open a model folder; a quantized one takes the tokenizer of the model it was made from."""
     from tunesmith.chat import stop_ids
-    from tunesmith.models import load_tokenizer
+    from tunesmith.models import inspect_model, load_tokenizer
 
     home = tokenizer_from or model
     tokenizer = load_tokenizer(home)
     with engine.open(model) as opened:
-        yield Speaker(opened, tokenizer, stop_ids(tokenizer, home))
+        context = inspect_model(home).context
+        yield Speaker(opened, tokenizer, stop_ids(tokenizer, home), context)
 
 
 def choose(rows: Sequence[Row], tasks: Sequence[str], wanted: int, seed: int) -> list[Row]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith import Completion, DataError, Message, Pair, Row, Sampler, Task, plugins
+from tunesmith import DataError, Pair, Row, Sampler, Task, plugins
 from tunesmith.evidence.measurements import Answer, Duel, read_json_lines, write_json_lines
+from tunesmith.prompts import label
 from tunesmith.stagekeys import stage_seed
 from tunesmith.techniques import FeedbackSource, PromptStyle
 from tunesmith_flows.answering import Speaker, choose, last_words, longest_answer, prompt_of
@@ -22,9 +23,10 @@ class Paper:
     number: int
     """Its place in the config; a task may be asked in several styles."""
     task: Task
-    style: str
+    style: PromptStyle
     rows: Sequence[Row]
-    conversations: Sequence[list[Message]]
+    shots: Sequence[Row]
+    """Solved rows that the style may show."""
     sampler: Sampler
     seed: int
 
@@ -33,32 +35,12 @@ class Paper:
         noted = bench.work / f"{model}-{self.number}.jsonl"
         if noted.is_file():
             return read_json_lines(noted, Answer)
-        answers = self._ask(bench, model, voice)
+        bench.report({"doing": f"{model}: {self.task.name} {label(self.style)}"})
+        answers = voice.sit(
+            bench, model, self.task, self.style, self.rows, self.shots, self.sampler, self.seed
+        )
         whole_file(noted, lambda path: write_json_lines(path, answers))
         return answers
-
-    def _ask(self, bench: Bench, model: str, voice: Speaker) -> list[Answer]:
-        bench.report({"doing": f"{model}: {self.task.name} {self.style}"})
-        done = voice.answer(
-            bench, self.conversations, self.sampler, self.task.max_new_tokens, self.seed
-        )
-        pairs = zip(self.rows, done, strict=True)
-        return [self._answer(model, row, completion) for row, completion in pairs]
-
-    def _answer(self, model: str, row: Row, completion: Completion) -> Answer:
-        score = self.task.score(row, completion.text)
-        return Answer(
-            model=model,
-            task=self.task.name,
-            item=row["id"],
-            question=self.task.question(row),
-            text=completion.text,
-            value=score.value,
-            correct=score.correct,
-            tokens=len(completion.ids),
-            style=self.style,
-            finish=completion.finish,
-        )
 
 
 def papers(bench: Bench) -> list[Paper]:
@@ -80,8 +62,9 @@ def _paper(bench: Bench, number: int, spec: dict[str, Any], sampler: Sampler) ->
             " Give data.split.test a share, or leave the task out."
         )
     shots = [row for row in bench.rows("train") if row.get("task") == task.name]
-    asked = [style.messages(task, row, shots) for row in rows]
-    return Paper(number, task, style.name, rows, asked, sampler, seed)
+    for row in rows:  # too few shots are an error now, not when the first model has answered
+        style.messages(task, row, shots)
+    return Paper(number, task, style, rows, shots, sampler, seed)
 
 
 @dataclass(frozen=True, slots=True)

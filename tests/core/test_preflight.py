@@ -17,6 +17,9 @@ from tunesmith.store import ledger, runs
 NANO = {"name": "nano", "train": 20, "prompts": 10, "test": 10, "validation": 4}
 
 
+MATHS = NANO | {"families": ["maths", "stories"]}
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """Give every test a home of its own."""
@@ -364,6 +367,55 @@ class TestSettings:
     def test_the_same_paper_twice_is_refused(self, opened):
         text = problems(opened, evaluate={"tasks": ["maths_reasoning", "maths_reasoning"]})
         assert "maths_reasoning with the style zero_shot is there twice" in text
+
+    def test_one_style_with_two_options_is_two_papers(self, opened):
+        style = {"name": "few_shot", "selection": "most_similar", "shots": 1}
+        tasks = [{"name": "maths_reasoning", "style": one} for one in ("few_shot", style)]
+        assert "twice" not in problems(opened, evaluate={"tasks": tasks})
+        tasks[0]["style"] = {"name": "few_shot", "selection": "most_similar", "shots": 1}
+        assert "few_shot(shots=1, selection=most_similar) is there twice" in problems(
+            opened, evaluate={"tasks": tasks}
+        )
+
+    def test_a_wrong_name_inside_a_style_is_said_with_its_place(self, opened):
+        style = {"name": "self_consistency", "style": "chain_of_thougt"}
+        text = problems(opened, evaluate={"tasks": [{"name": "maths_reasoning", "style": style}]})
+        assert "evaluate.tasks.0.style.style: No PromptStyle is named 'chain_of_thougt'" in text
+
+    def test_votes_on_free_text_are_refused(self, opened):
+        exam = {"name": "creative_writing", "style": "self_consistency"}
+        text = problems(opened, evaluate={"tasks": [exam]})
+        assert "evaluate.tasks.0.style: self_consistency counts votes for one answer" in text
+
+    def test_the_sampler_of_a_style_must_suit_the_quantized_engine(self, opened, monkeypatch):
+        from tunesmith.techniques import Sampler
+
+        top_k = plugins.host().find(Sampler, "top_k")
+        monkeypatch.setattr(top_k, "engine_options", lambda self, engine: None)
+        exam = {"name": "maths_reasoning", "style": "self_consistency"}
+        assert "evaluate.tasks.0.style.sampler: the engine llamacpp cannot" in problems(
+            opened, evaluate={"tasks": [exam]}
+        )
+
+    def test_shots_that_fill_the_context_are_known_before(self, opened):
+        exam = {"name": "maths_reasoning", "style": {"name": "few_shot", "shots": 4}}
+        text = problems(opened, model=str(tiny_model(context=256)), evaluate={"tasks": [exam]})
+        assert "asked in the style few_shot, has about" in text
+        assert "exceed the model's context of 256" in text
+
+    def test_too_few_shots_are_known_before(self, opened):
+        exam = {"name": "maths_reasoning", "style": {"name": "few_shot", "shots": 50}}
+        text = problems(opened, evaluate={"tasks": [exam]}, data={"sources": [MATHS]})
+        assert "evaluate.tasks.0.style: few_shot needs 50 solved rows" in text
+
+    def test_what_is_inside_a_style_is_part_of_the_key(self, opened):
+        from tunesmith.stagekeys import ingredients
+
+        exam = {"name": "maths_reasoning", "style": {"name": "self_consistency"}}
+        found = ingredients(config(evaluate={"tasks": [exam]}), "evaluate", {"prepare": "a"})
+        inside = found["techniques"]["evaluate.tasks.0.style.style"]
+        assert inside["name"] == "chain_of_thought" and inside["source"]
+        assert found["techniques"]["evaluate.tasks.0.style.sampler"]["options"]["k"] == 40
 
 
 class TestTheMachine:

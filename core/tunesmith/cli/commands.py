@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli import configs, data, history, lifecycle, plugin_commands, upkeep
+from tunesmith.cli import configs, data, history, lifecycle, plugin_commands, prompt, upkeep
 
 app = typer.Typer(
     name="tunesmith",
@@ -57,6 +57,7 @@ def root(
 lifecycle.add_to(app)
 history.add_to(app)
 data.add_to(app)
+prompt.add_to(app)
 configs.add_to(app)
 plugin_commands.add_to(app)
 upkeep.add_to(app)

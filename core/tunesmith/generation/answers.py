@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,13 +43,27 @@ def answer_prompts(
     prompts = [encode_prompt(tokenizer, conversation) for conversation in conversations]
     if stops is None:
         stops = stop_ids(tokenizer, Path(tokenizer.name_or_path))
+    how = Generation(sampler, max_new_tokens, range(0), stops)
+    seeds = [row_seed(seed, row) for row in range(len(prompts))]
+    return answer_ids(engine_open, prompts, how, seeds, report, should_stop, chunk)
+
+
+def answer_ids(
+    engine_open: OpenEngine,
+    prompts: Sequence[list[int]],
+    how: Generation,
+    seeds: Sequence[int],
+    report: Report | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    chunk: int = 256,
+) -> list[Completion]:
+    """Return one completion per prompt (token ids), each drawn from its own of ``seeds``."""
     done: list[Completion] = []
     for start in range(0, len(prompts), chunk):
         if should_stop is not None and should_stop():
             raise Stopped(f"Stopped after {start} of {len(prompts)} answers.")
-        rows = prompts[start : start + chunk]
-        seeds = [row_seed(seed, start + i) for i in range(len(rows))]
-        done += engine_open.generate(rows, Generation(sampler, max_new_tokens, seeds, stops))
+        end = start + chunk
+        done += engine_open.generate(prompts[start:end], replace(how, seeds=seeds[start:end]))
         if report is not None:
             report({"step": len(done), "steps": len(prompts)})
     return done

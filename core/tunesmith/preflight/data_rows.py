@@ -14,8 +14,9 @@ from tunesmith.errors import DataError, TunesmithError
 from tunesmith.model_facts import ModelFacts
 from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
-from tunesmith.records import Row
-from tunesmith.techniques import DatasetSource, Task, TrainingMethod
+from tunesmith.prompts import label
+from tunesmith.records import Message, Row
+from tunesmith.techniques import DatasetSource, PromptStyle, Task, TrainingMethod
 
 FIRST = 300
 """Rows looked at per source."""
@@ -176,29 +177,60 @@ def _check_lengths(
     wanted: list[str], built: Built, sample: Sample, context: int, plan: Plan
 ) -> None:
     """Note prompts that leave no room for an answer; counted with the model's own tokenizer."""
-    tasks = {task.name: task for task in built.under("evaluate.tasks", Task).values()}
-    tests = [row for row in sample.of("test") if row.get("task") in tasks and "prompt" in row]
-    lengths = _lengths(tests[:FIRST], Path(plan.facts["model"]["folder"]))
-    for row, length in zip(tests, lengths, strict=False):
-        room = context - length
-        longest = tasks[row["task"]].max_new_tokens
-        if room < longest:
+    for path, task in built.under("evaluate.tasks", Task).items():
+        style = built.one(f"{path}.style", PromptStyle)
+        rows = [row for row in sample.of("test") if _is_asked(row, task)][:FIRST]
+        if style is not None and rows:
+            _check_paper(path, task, style, rows, sample, context, plan)
+
+
+def _is_asked(row: Row, task: Task) -> bool:
+    return row.get("task") == task.name and "prompt" in row
+
+
+def _check_paper(
+    path: str,
+    task: Task,
+    style: PromptStyle,
+    rows: Sequence[Row],
+    sample: Sample,
+    context: int,
+    plan: Plan,
+) -> None:
+    shots = [row for row in sample.of("train") if row.get("task") == task.name]
+    try:
+        asked = [style.messages(task, row, shots) for row in rows]
+    except TunesmithError as error:
+        if sample.whole:  # among rows not looked at yet there may be enough to show
+            plan.problem(f"{path}.style", str(error))
+        return
+    # A stranger's style may raise anything.
+    except Exception as error:  # noqa: BLE001
+        what = f"{type(error).__name__}: {error}"
+        plan.problem(f"{path}.style", f"{style.name} could not write a prompt: {what}.")
+        return
+    longest = task.max_new_tokens
+    for row, length in zip(
+        rows, _lengths(asked, Path(plan.facts["model"]["folder"])), strict=False
+    ):
+        if length + longest > context:
             plan.problem(
                 "evaluate.tasks",
-                f"row {row.get('id', '?')} of {row['task']} has about {length:,} tokens; with an"
-                f" answer of {longest} they exceed the model's context of {context:,}. Leave long"
-                " rows out with the filter `length`, or lower max_new_tokens.",
+                f"row {row.get('id', '?')} of {task.name}, asked in the style {label(style)}, has"
+                f" about {length:,} tokens; with an answer of {longest} they exceed the model's"
+                f" context of {context:,}. Leave long rows out with the filter `length`, show fewer"
+                " shots, or lower max_new_tokens.",
             )
             return
 
 
-def _lengths(rows: Sequence[Row], folder: Path) -> list[int]:
+def _lengths(prompts: Sequence[list[Message]], folder: Path) -> list[int]:
     """Return about how many tokens the prompts have; nothing where only slow code could tell."""
     path = folder / "tokenizer.json"
-    if not rows or not path.is_file():
+    if not path.is_file():
         return []
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
-    prompts = [row_types.texts(row["prompt"]) for row in rows]
-    return [len(one.ids) for one in tokenizer.encode_batch(prompts)]
+    texts = [row_types.texts(prompt) for prompt in prompts]
+    return [len(one.ids) for one in tokenizer.encode_batch(texts)]

@@ -19,7 +19,7 @@ def describe(config: Lifecycle, stage: str) -> str:
     """Return the techniques of a stage, e.g. ``grpo, lora``."""
     section = next(one.section for one in stages.STAGES if one.name == stage)
     own = [place for place in places(config) if place.section == section]
-    names = [str(place.spec.get("name", "?")) for place in own if not place.path.endswith("style")]
+    names = [str(place.spec.get("name", "?")) for place in own if ".style" not in place.path]
     return ", ".join(dict.fromkeys(names))
 
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tunesmith import plugins
 from tunesmith.config import Lifecycle
 from tunesmith.errors import did_you_mean
-from tunesmith.preflight.built import Built
+from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
-from tunesmith.techniques import Accelerator, Engine, FeedbackSource, Quantizer, Sampler, Task
+from tunesmith.prompts import label
+from tunesmith.techniques import (
+    Accelerator,
+    Engine,
+    FeedbackSource,
+    PromptStyle,
+    Quantizer,
+    Sampler,
+    Task,
+)
 
 
 def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> None:
@@ -72,7 +83,8 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
     if section is None:
         return
     engine = built.one("optimise.quantizer.engine", Engine)
-    _check_sampler(built, "evaluate.sampler", engine, plan)
+    for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
+        _check_sampler(built, path, engine, plan)
     named = [spec.get("name") for spec in section.evaluators]
     if section.win_rate:
         _check_tasks("evaluate.win_rate.task", [section.win_rate.task], plan)
@@ -80,9 +92,24 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
             plan.warn("evaluate.win_rate", "the evaluator win_rate is not in evaluate.evaluators.")
     if section.tasks and "task_scores" not in named:
         plan.warn("evaluate.tasks", "the evaluator task_scores is not in evaluate.evaluators.")
-    papers = [(spec.get("name"), str(spec.get("style", "zero_shot"))) for spec in section.tasks]
-    for name, style in sorted({one for one in papers if papers.count(one) > 1}, key=str):
-        plan.problem("evaluate.tasks", f"{name} with the style {style} is there twice; keep one.")
+    _check_papers(built, plan)
+
+
+def _check_papers(built: Built, plan: Plan) -> None:
+    """Note what is asked twice, and tasks that a style makes no sense for."""
+    papers: set[tuple[str, str]] = set()
+    for path, task in built.under("evaluate.tasks", Task).items():
+        style = built.one(f"{path}.style", PromptStyle)
+        if style is None:
+            continue
+        for problem in asked(partial(style.problems_with_task, task), style, path, plan):
+            plan.problem(f"{path}.style", problem)
+        paper = task.name, label(style)
+        if paper in papers:
+            plan.problem(
+                "evaluate.tasks", f"{task.name} with the style {paper[1]} is there twice; keep one."
+            )
+        papers.add(paper)
 
 
 def _check_accelerators(built: Built, plan: Plan) -> None:

@@ -2,86 +2,87 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from random import Random
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from tunesmith import DataError, Message, PromptStyle, Row, Task, hookimpl
 from tunesmith.prompts import answer_of, conversation
+from tunesmith_plugins.prompting.nearest import ranked
 
 
 class FewShot(PromptStyle):
-    """Show solved questions as earlier turns (Brown et al. 2020)."""
+    """Show solved questions and their answers as earlier turns (Brown et al. 2020).
+
+    Rows whose ``style`` is chain_of_thought are left to `few_shot_cot`.
+    """
 
     name = "few_shot"
+    wanted: ClassVar[str] = "solved rows"
+    """What a row must be to be shown, for error messages."""
+
     shots: int = Field(default=4, ge=1)
     """How many solved questions to show."""
     selection: Literal["fixed", "random", "most_similar"] = "fixed"
-    """Which ones: always the first, drawn anew for every question, or those that share most words
-    with the question (Liu et al. 2022), the most similar one last."""
+    """Which ones: always the first, drawn anew for every question, or those whose questions are
+    nearest to it (Liu et al. 2022), the nearest one last."""
     seed: int = 0
     """Seed of the random selection."""
 
     def messages(self, task: Task, row: Row, shots: Sequence[Row]) -> list[Message]:
         """Return solved questions and answers as turns, then the question as a user turn.
 
-        Raise DataError when there are fewer solved rows than ``shots``, the row itself left out.
+        Raise DataError when there are fewer rows to show than ``shots``, the row itself left out.
         """
-        asked = task.question(row)
-        chosen = self._chosen(task, row, asked, _others(task, row, asked, shots, self._enough()))
         turns: list[Message] = []
-        for shot in chosen:
-            turns.append({"role": "user", "content": task.question(shot)})
+        for shot in self.chosen(task, row, shots):
+            turns.append({"role": "user", "content": self.put(task.question(shot))})
             turns.append({"role": "assistant", "content": answer_of(shot)})
-        earlier = conversation(task, row)
+        earlier = conversation(task, row, self.put(task.question(row)))
         system = earlier[:1] if earlier[0]["role"] == "system" else []
         return [*system, *turns, *earlier[len(system) :]]
 
-    def _enough(self) -> int | None:
-        return self.shots if self.selection == "fixed" else None
+    def put(self, question: str) -> str:
+        """Return a question, shown or asked, as its user turn says it."""
+        return question
 
-    def _chosen(self, task: Task, row: Row, asked: str, pool: list[Row]) -> list[Row]:
-        if len(pool) < self.shots:
+    def shows(self, shot: Row) -> bool:
+        """Say whether a solved row answers in the way this style shows."""
+        return shot.get("style") != "chain_of_thought"
+
+    def chosen(self, task: Task, row: Row, shots: Sequence[Row]) -> list[Row]:
+        """Return the rows to show, in the order of their turns."""
+        fitting = self._ordered(task, row, shots)
+        found = list(islice(fitting, self.shots if self.selection != "random" else None))
+        if len(found) < self.shots:
             raise DataError(
-                f"few_shot needs {self.shots} solved rows of {task.name}, but there are"
-                f" {len(pool)}. Lower shots, or give more train rows."
+                f"{self.name} needs {self.shots} {self.wanted} of {task.name}, but there are"
+                f" {len(found)}. Lower shots, or give more train rows."
             )
         if self.selection == "random":
-            return Random(f"{self.seed}/{row.get('id', asked)}").sample(pool, self.shots)
+            name = row.get("id", task.question(row))
+            return Random(f"{self.seed}/{name}").sample(found, self.shots)
+        return found[::-1] if self.selection == "most_similar" else found
+
+    def _ordered(self, task: Task, row: Row, shots: Sequence[Row]) -> Iterator[Row]:
+        """Yield what may be shown, the first to be taken first."""
+        order: Sequence[int] = range(len(shots))
         if self.selection == "most_similar":
-            ranked = sorted(pool, key=lambda shot: -similarity(asked, task.question(shot)))
-            return ranked[: self.shots][::-1]
-        return pool
+            order = ranked([task.question(shot) for shot in shots], task.question(row))
+        for number in order:
+            if self.shows(shots[number]) and _is_other(task, row, shots[number]):
+                yield shots[number]
 
 
-def _others(
-    task: Task, row: Row, asked: str, shots: Sequence[Row], enough: int | None
-) -> list[Row]:
-    """Return solved rows of the same task that are not the row itself or one of its group."""
-    found: list[Row] = []
-    for shot in shots:
-        if len(found) == enough:
-            break
-        kin = "group" in row and shot.get("group") == row["group"]
-        other_task = shot.get("task", task.name) != task.name
-        if not (kin or other_task or task.question(shot) == asked):
-            found.append(shot)
-    return found
-
-
-def similarity(first: str, second: str) -> float:
-    """Return the share of common words among all words of two texts (Jaccard), 0 to 1."""
-    one, two = _words(first), _words(second)
-    return len(one & two) / len(one | two) if one or two else 0.0
-
-
-@lru_cache(maxsize=1 << 16)
-def _words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", text.lower()))
+def _is_other(task: Task, row: Row, shot: Row) -> bool:
+    """Say whether a solved row is of the task, and neither the row itself nor one of its group."""
+    if shot.get("task", task.name) != task.name:
+        return False
+    kin = "group" in row and shot.get("group") == row["group"]
+    return not kin and task.question(shot) != task.question(row)
 
 
 @hookimpl

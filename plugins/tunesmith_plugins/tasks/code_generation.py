@@ -43,6 +43,7 @@ class CodeGeneration(Task):
     name = "code_generation"
     title = "code generation"
     metric = "pass@1"
+    one_answer = False
     max_new_tokens: int = 96
     """Longest answer, in tokens."""
 

@@ -19,6 +19,7 @@ class CreativeWriting(Task):
     name = "creative_writing"
     title = "creative writing"
     metric = "wish"
+    one_answer = False
     max_new_tokens: int = 160
     """Longest answer, in tokens."""
     least_distinct: float = 0.5

@@ -20,6 +20,7 @@ class MachineTranslation(Task):
     name = "machine_translation"
     title = "machine translation"
     metric = "chrF"
+    one_answer = False
     needs = ("sacrebleu",)
     max_new_tokens: int = 64
     """Longest answer, in tokens."""

@@ -38,6 +38,7 @@ class Summarisation(Task):
     name = "summarisation"
     title = "summarisation"
     metric = "facts"
+    one_answer = False
     max_new_tokens: int = 64
     """Longest answer, in tokens."""
     most_sentences: int = 2
