@@ -48,7 +48,9 @@ def answer_prompts(
             raise Stopped(f"Stopped after {start} of {len(prompts)} answers.")
         rows = prompts[start : start + chunk]
         seeds = [row_seed(seed, start + i) for i in range(len(rows))]
-        done += engine_open.generate(rows, Generation(sampler, max_new_tokens, seeds, stops))
+        said = conversations[start : start + chunk]
+        how = Generation(sampler, max_new_tokens, seeds, stops, conversations=said)
+        done += engine_open.generate(rows, how)
         if report is not None:
             report({"step": len(done), "steps": len(prompts)})
     return done
