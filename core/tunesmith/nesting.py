@@ -1,4 +1,4 @@
-"""An option that is itself a technique, written in a config as its name or as a name with options."""
+"""An option that is itself a technique: in a config its name, or its name with options."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    """Marks such an option: ``inner: Annotated[Sampler, Nested()] = Field({"name": "random"},
-    validate_default=True)``.
+    """Marks such an option: ``sampler: Annotated[Sampler, Nested()]``.
 
-    It is built with the technique that holds it, and is dumped as the spec it can be built from. A
-    spec that is wrong is an error of the option.
+    It is built with the technique that holds it (a default too, given ``validate_default=True``)
+    and dumped as the spec it can be built from. A spec that is wrong is an error of the option.
     """
 
     def __get_pydantic_core_schema__(

@@ -1,9 +1,9 @@
 """Beam search: follow the most probable beginnings together and answer with the best whole.
 
-Source: Sutskever, Vinyals and Le, "Sequence to Sequence Learning with Neural Networks", NeurIPS 2014,
-section 3.2, https://arxiv.org/abs/1409.3215. Scores, stopping and candidates are those of
-transformers' ``generate(num_beams=...)``, whose length penalty divides by ``length ** penalty`` (Wu et
-al. 2016, https://arxiv.org/abs/1609.08144, section 7, divide by ``((5 + length) / 6) ** penalty``).
+Source: Sutskever, Vinyals and Le, "Sequence to Sequence Learning with Neural Networks", NeurIPS
+2014, section 3.2, https://arxiv.org/abs/1409.3215. Scores, stopping and candidates are those of
+transformers' ``generate(num_beams=...)``, whose length penalty divides by ``length ** penalty``
+(Wu et al. 2016, section 7, https://arxiv.org/abs/1609.08144: ``((5 + length) / 6) ** penalty``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Beam(Sampler):
         found: dict[int, list[int]] = {}
         with evaluating(model):
             for rows in fixed_batches(prompts, max(1, how.batch_size // self.num_beams)):
-                batch = lay_out(model, [prompts[i] for i in rows], [how.seeds[i] for i in rows], how)
+                batch = lay_out(
+                    model, [prompts[i] for i in rows], [how.seeds[i] for i in rows], how
+                )
                 found.update(zip(rows, self._answers(batch, how), strict=True))
         return [completion(found[i], how, decode) for i in range(len(prompts))]
 

@@ -1,7 +1,7 @@
 """Best of n: draw several answers and keep the one that is judged best.
 
-Sources: Adiwardana et al., "Towards a Human-like Open-Domain Chatbot", 2020, section 2.6 (sample and
-rank, by the model's own probability), https://arxiv.org/abs/2001.09977; Stiennon et al., "Learning to
+Sources: Adiwardana et al., "Towards a Human-like Open-Domain Chatbot", 2020 (sample and rank, by
+the model's own probability), https://arxiv.org/abs/2001.09977; Stiennon et al., "Learning to
 Summarize from Human Feedback", NeurIPS 2020 (by a reward model), https://arxiv.org/abs/2009.01325.
 """
 
@@ -52,7 +52,9 @@ class BestOfN(Sampler):
     @classmethod
     def _draws(cls, sampler: Sampler) -> Sampler:
         if sampler.searches or not sampler.draws:
-            raise ValueError(f"{sampler.name} would give the same answer n times; name one that draws")
+            raise ValueError(
+                f"{sampler.name} would give the same answer n times; name one that draws"
+            )
         return sampler
 
     def problems(self) -> list[str]:

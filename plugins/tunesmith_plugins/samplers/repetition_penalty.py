@@ -1,8 +1,9 @@
 """Repetition penalty: make every token that has already appeared less probable, once.
 
 Source: Keskar, McCann, Varshney, Xiong and Socher, "CTRL: A Conditional Transformer Language Model
-for Controllable Generation", 2019, section 4.1, https://arxiv.org/abs/1909.05858. The paper divides
-every logit; a negative one would gain by that, so it is multiplied, as in transformers and llama.cpp.
+for Controllable Generation", 2019, section 4.1, https://arxiv.org/abs/1909.05858. The paper
+divides every logit; a negative one would gain by that, so it is multiplied, as in transformers and
+llama.cpp.
 """
 
 from __future__ import annotations

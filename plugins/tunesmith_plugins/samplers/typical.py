@@ -1,7 +1,7 @@
 """Locally typical sampling: draw among the tokens about as surprising as one expects.
 
-Source: Meister, Pimentel, Wiher and Cotterell, "Locally Typical Sampling", TACL 11, 2023, section 5,
-https://arxiv.org/abs/2202.00666.
+Source: Meister, Pimentel, Wiher and Cotterell, "Locally Typical Sampling", TACL 11, 2023,
+section 5, https://arxiv.org/abs/2202.00666.
 """
 
 from __future__ import annotations
