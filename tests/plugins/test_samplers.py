@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from sampling_laws import by_definition, chi_square_p
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.generation.logits_process import TypicalLogitsWarper
@@ -15,7 +18,7 @@ from tunesmith import Generation, ModelError, Sampler
 from tunesmith.errors import ConfigError, PluginError
 from tunesmith.generation.drawing import pick_by_chance, pick_largest, reshaper
 from tunesmith.generation.reference import generate
-from tunesmith.plugins import build
+from tunesmith.plugins import build, host
 
 VOCABULARY = 40
 DRAWS = 6000
@@ -252,3 +255,20 @@ def test_an_inner_sampler_survives_being_written_down():
     again = build(Sampler, {"name": sampler.name, **sampler.model_dump(mode="json")})
     assert again == sampler
     assert again.sampler.p == 0.7
+
+
+def test_every_sampler_has_a_section_and_every_example_in_it_works():
+    page = (Path(__file__).parents[2] / "docs/samplers.md").read_text(encoding="utf-8")
+    own = [
+        one.name
+        for one in host().available(Sampler).values()
+        if host().provenance(one).distribution == "tunesmith"
+    ]
+    assert len(own) >= 10
+    for name in own:
+        assert f"| [`{name}`](#{name}) |" in page
+        assert f"\n## {name}\n" in page
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) >= 5
+    for example in examples:
+        build(Sampler, yaml.safe_load(example)["sampler"])
