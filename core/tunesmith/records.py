@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tunesmith.chat import Prompt
     from tunesmith.techniques import Adapter, Sampler
 
 Row = dict[str, Any]
@@ -75,6 +76,8 @@ class Generation:
     seeds: Sequence[int]
     stop_ids: tuple[int, ...]
     batch_size: int = 64
+    conversations: Sequence[Prompt] = ()
+    """What the prompts say, one per prompt where it is known; a reward model reads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from tunesmith import plugins, source_code, stages
 from tunesmith.config import Lifecycle, Of, Section
+from tunesmith.nesting import nested_in
 from tunesmith.places import Place, places
 from tunesmith.techniques import Engine, Quantizer, Sampler, Task, Technique
 
@@ -121,11 +122,13 @@ def _technique(technique: Technique) -> dict[str, Any]:
     content = str(mark()) if callable(mark) else ""
     if content:
         options = {key: options[key] for key in options if not _is_path(technique, key)}
+    inner = {key: _technique(one) for key, one in nested_in(technique).items()}
     return {
         "name": technique.name,
         "source": plugins.source_hash(type(technique)),
         "options": options,
         "content": content,
+        **({"nested": inner} if inner else {}),
     }
 
 

@@ -7,7 +7,7 @@ libraries are imported inside the verb, so that listing every technique imports 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
@@ -183,9 +183,25 @@ class Sampler(Technique):
     hook = "register_samplers"
     draws: ClassVar[bool] = True
     """False when the largest logit is taken instead of drawing."""
+    searches: ClassVar[bool] = False
+    """True when it chooses among whole answers: `search` is called, and `__call__` never."""
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the logits to draw from; shape (batch, vocabulary), masked entries are -inf."""
+        raise NotImplementedError
+
+    def search(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[list[int]],
+        how: Generation,
+        decode: Callable[[list[int]], str],
+    ) -> list[Completion]:
+        """Continue each prompt as `tunesmith.generation.reference.generate` does, in order.
+
+        Wraps the reference engine, which has checked the request. A row's answer must follow from
+        its prompt and its seed, whatever the other rows are.
+        """
         raise NotImplementedError
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:

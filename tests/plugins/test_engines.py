@@ -14,6 +14,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from sampling_laws import by_definition, chi_square_p
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
@@ -21,6 +22,7 @@ from tunesmith import Accelerator, Engine, Generation, ModelError, Quantizer, Sa
 from tunesmith.generation.accelerate import with_accelerators
 from tunesmith.models import load_tokenizer, save_model
 from tunesmith.plugins import build
+from tunesmith_plugins.engines.llamacpp import _options
 
 ROOT = Path(__file__).parents[2]
 BABYLLAMA = Path(os.environ.get("TUNESMITH_SHARED", ROOT.parent / "shared")) / "models/babyllama105"
@@ -120,7 +122,16 @@ SPECS = [
     {"name": "top_k", "k": 6, "temperature": 1.5},
     {"name": "top_p", "p": 0.8, "temperature": 1.5},
     {"name": "min_p", "p": 0.1, "temperature": 1.5},
+    {"name": "typical", "mass": 0.6},
+    {"name": "typical", "mass": 0.9, "temperature": 1.5},
+    {"name": "repetition_penalty", "penalty": 1.5},
+    {
+        "name": "repetition_penalty",
+        "penalty": 0.7,
+        "sampler": {"name": "top_p", "p": 0.9, "temperature": 1.5},
+    },
 ]
+SEEN = [60, 39, 58, 35, 61, 22]
 
 
 @pytest.fixture(scope="module")
@@ -131,25 +142,36 @@ def opened(tiny_gguf):
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_llamacpp_draws_from_the_samplers_distribution(tiny, opened, spec):
-    prompt, draws = [3, 17, 40], 700
-    model = AutoModelForCausalLM.from_pretrained(tiny)
-    with torch.no_grad():
-        logits = build(Sampler, spec)(model(torch.tensor([prompt])).logits[:, -1])
-    expected = draws * logits[0].double().softmax(-1).numpy()
-    answers = opened.generate([prompt] * draws, ask(draws, spec, new=1, stops=()))
+    draws = 1500
+    expected = draws * by_definition(spec, logits_after(tiny, SEEN), SEEN)
+    answers = opened.generate([SEEN] * draws, ask(draws, spec, new=1, stops=()))
     counts = np.bincount([answer.ids[0] for answer in answers], minlength=VOCABULARY)
     assert not counts[expected == 0].any()
     assert chi_square_p(counts, expected) > 1e-3
 
 
-def chi_square_p(counts, expected):
-    rare = expected < 5
-    seen = np.append(counts[~rare], counts[rare].sum())
-    meant = np.append(expected[~rare], expected[rare].sum())
-    seen, meant = seen[meant > 0], meant[meant > 0]
-    statistic = float(((seen - meant) ** 2 / meant).sum())
-    half = torch.tensor([(len(meant) - 1) / 2, statistic / 2], dtype=torch.float64)
-    return float(torch.special.gammaincc(half[0], half[1]))
+def logits_after(folder, prompt):
+    with torch.no_grad():
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        return model(torch.tensor([prompt])).logits[0, -1].tolist()
+
+
+# A temperature at which most of a vocabulary has no probability left in float32.
+@pytest.mark.parametrize(
+    "spec", ["greedy", *SPECS, {"name": "typical", "temperature": 0.02}], ids=str
+)
+def test_llamacpp_states_the_probabilities_of_the_definition(tiny, opened, spec):
+    """Exact where draws can only hint; on several prompts, a long one among them."""
+    for prompt in [SEEN, SEEN * 20, *some_prompts(6, seed=8)]:
+        request = _options(ask(1, spec), opened.context)
+        request |= {"n_predict": 1, "n_probs": VOCABULARY, "post_sampling_probs": True}
+        (answer,) = opened.connection.complete({**request, "prompt": prompt})
+        got = np.zeros(VOCABULARY)
+        for token in answer["completion_probabilities"][0]["top_probs"]:
+            got[token["id"]] = token["prob"]
+        named = {"name": spec} if isinstance(spec, str) else spec
+        meant = by_definition(named, logits_after(tiny, prompt), prompt)
+        assert got == pytest.approx(meant, abs=2e-5)
 
 
 def test_a_drawn_answer_does_not_change_with_the_company_it_keeps(opened):

@@ -43,7 +43,7 @@ def answer_prompts(
     prompts = [encode_prompt(tokenizer, conversation) for conversation in conversations]
     if stops is None:
         stops = stop_ids(tokenizer, Path(tokenizer.name_or_path))
-    how = Generation(sampler, max_new_tokens, range(0), stops)
+    how = Generation(sampler, max_new_tokens, range(0), stops, conversations=conversations)
     seeds = [row_seed(seed, row) for row in range(len(prompts))]
     return answer_ids(engine_open, prompts, how, seeds, report, should_stop, chunk)
 
@@ -62,8 +62,9 @@ def answer_ids(
     for start in range(0, len(prompts), chunk):
         if should_stop is not None and should_stop():
             raise Stopped(f"Stopped after {start} of {len(prompts)} answers.")
-        end = start + chunk
-        done += engine_open.generate(prompts[start:end], replace(how, seeds=seeds[start:end]))
+        part = slice(start, start + chunk)
+        asked = replace(how, seeds=seeds[part], conversations=how.conversations[part])
+        done += engine_open.generate(prompts[part], asked)
         if report is not None:
             report({"step": len(done), "steps": len(prompts)})
     return done

@@ -61,8 +61,10 @@ class Asker:
             for row in self.rows
             for number in range(n)
         ]
-        how = Generation(sampler or self.sampler, longest, range(0), self.stops)
         many = [prompt for prompt in prompts for _ in range(n)]
+        said = [conversation for conversation in conversations for _ in range(n)]
+        drawn = sampler or self.sampler
+        how = Generation(drawn, longest, range(0), self.stops, conversations=said)
         began = time.monotonic()
         done = answer_ids(self.engine, many, how, seeds, self.report, self.should_stop)
         self.seconds += time.monotonic() - began

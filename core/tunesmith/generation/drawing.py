@@ -57,10 +57,14 @@ def uniforms(seeds: Sequence[int], count: int) -> Tensor:
 
 def pick_largest(logits: Tensor) -> Tensor:
     """Return the position of each row's largest logit, shape (rows,); refuse NaN."""
-    largest, where = logits.max(dim=-1)
-    if not bool(largest.isfinite().all()):
+    check_logits(logits)
+    return logits.max(dim=-1).indices
+
+
+def check_logits(logits: Tensor) -> None:
+    """Raise ModelError unless the largest logit of every row is a number; shape (rows, any)."""
+    if not bool(logits.amax(dim=-1).isfinite().all()):
         raise ModelError(_broken(logits))
-    return where
 
 
 def pick_by_chance(logits: Tensor, chance: Tensor) -> Tensor:

@@ -56,6 +56,8 @@ def generate(
     """
     check_model(model)
     check_request(prompts, how, context_length(model), model.config.get_text_config().vocab_size)
+    if how.sampler.searches:
+        return how.sampler.search(model, prompts, how, decode)
     written: dict[int, list[int]] = {}
     with evaluating(model):
         for batch in fixed_batches(prompts, how.batch_size):
@@ -109,7 +111,7 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class _Batch:
+class Batch:
     """The rows that are still in the model, and where each one's tokens go."""
 
     model: PreTrainedModel
@@ -139,7 +141,7 @@ class _Batch:
         return last
 
     def keep(self, rows: list[int]) -> None:
-        """Drop every other row."""
+        """Take these rows, in this order, any of them several times, and drop the others."""
         import torch
 
         chosen = torch.tensor(rows, device=self.inputs.device)
@@ -155,7 +157,7 @@ def _write(
     model: PreTrainedModel, prompts: list[list[int]], seeds: list[int], how: Generation
 ) -> list[list[int]]:
     """Write one batch to its end; the new ids of each row, stop token included."""
-    batch = _lay_out(model, prompts, seeds, how)
+    batch = lay_out(model, prompts, seeds, how)
     everything, stops = batch.texts, set(how.stop_ids)
     droppable, reshape = can_drop_rows(batch.cache), reshaper(how.sampler)
     live = set(range(len(prompts)))
@@ -175,16 +177,17 @@ def _write(
     return [text[len(prompt) :] for text, prompt in zip(everything, prompts, strict=True)]
 
 
-def _pick(batch: _Batch, reshape: Reshape, step: int) -> Tensor:
+def _pick(batch: Batch, reshape: Reshape, step: int) -> Tensor:
     logits = reshape(batch.logits(), batch.texts)
     if batch.chances is None:
         return pick_largest(logits)
     return pick_by_chance(logits, batch.chances[:, step])
 
 
-def _lay_out(
-    model: PreTrainedModel, prompts: list[list[int]], seeds: list[int], how: Generation
-) -> _Batch:
+def lay_out(
+    model: PreTrainedModel, prompts: list[list[int]], seeds: Sequence[int], how: Generation
+) -> Batch:
+    """Return prompts as one batch, padded on the left, with room for ``how.max_new_tokens``."""
     import torch
 
     width, steps = max(map(len, prompts)), how.max_new_tokens
@@ -195,7 +198,7 @@ def _lay_out(
     mask = (reach >= pads[:, None]).long()
     positions = (reach - pads[:, None]).clamp(min=0)
     device = model.device
-    return _Batch(
+    return Batch(
         model=model,
         inputs=inputs.to(device),
         mask=mask.to(device),

@@ -40,6 +40,7 @@ _NEUTRAL: dict[str, Any] = {
     "top_n_sigma": -1.0,
     "xtc_probability": 0.0,
     "repeat_penalty": 1.0,
+    "repeat_last_n": 0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
     "dry_multiplier": 0.0,
@@ -116,7 +117,7 @@ class OpenLlamaCpp:
         Raises ModelError for a sampler that llama.cpp cannot express and for requests it cannot
         answer whole.
         """
-        options = _options(how)
+        options = _options(how, self.context)
         check_request(prompts, how, self.context, self.vocabulary)
         written: dict[int, list[int]] = {}
         for batch in fixed_batches(prompts, how.batch_size):
@@ -181,14 +182,18 @@ class OpenLlamaCpp:
         return ids
 
 
-def _options(how: Generation) -> dict[str, Any]:
+def _options(how: Generation, context: int) -> dict[str, Any]:
     said = how.sampler.engine_options("llamacpp")
     if said is None:
         raise ModelError(
             f"llama.cpp cannot express the sampler {how.sampler.name!r};"
             " use the engine 'transformers', which runs every sampler."
         )
-    return {**_NEUTRAL, **said, "return_tokens": True, "stream": False}
+    options = {**_NEUTRAL, **said, "return_tokens": True, "stream": False}
+    # -1 is llama.cpp's word for the whole context; its server takes nothing but the number.
+    if options["repeat_last_n"] == -1:
+        options["repeat_last_n"] = context
+    return options
 
 
 def _only_file(model: Path) -> Path:
