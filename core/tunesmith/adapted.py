@@ -81,7 +81,9 @@ def problems_of(folder: Path, found: Adapted) -> list[str]:
             f" models at once. Remove {loose[0]}, or {MARKER} and the folders it speaks of."
         )
     if not (folder / ADAPTER / WEIGHTS).is_file():
-        problems.append(f"{folder / ADAPTER} lacks {WEIGHTS}, without which {BASE}/ is another model.")
+        problems.append(
+            f"{folder / ADAPTER} lacks {WEIGHTS}, without which {BASE}/ is another model."
+        )
     return problems + _contradictions(folder / ADAPTER / CONFIG, found)
 
 
@@ -114,6 +116,7 @@ def attach(base: PreTrainedModel, folder: Path, found: Adapted, digest: str) -> 
         )
     try:
         model = PeftModel.from_pretrained(base, str(folder / ADAPTER)).eval()
+        _try_out(model)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(
             f"The adapter in {folder} does not fit its base: {str(error).strip().splitlines()[0]}"
@@ -122,6 +125,17 @@ def attach(base: PreTrainedModel, folder: Path, found: Adapted, digest: str) -> 
         if not bool(parameter.isfinite().all()):
             raise ModelError(f"{folder}: {name} of the adapter holds NaN or infinity.")
     return model
+
+
+def _try_out(model: Any) -> None:
+    """Raise what running the model raises; PEFT compares no shapes when it reads an adapter."""
+    import torch
+
+    layers, learnt = model.config.get_text_config().num_hidden_layers, model.active_peft_config
+    if learnt.num_layers != layers:
+        raise ValueError(f"it was learnt on {learnt.num_layers} layers, and the base has {layers}")
+    with torch.no_grad():
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False)
 
 
 def refuse_adapted(folder: Path, what: str) -> None:

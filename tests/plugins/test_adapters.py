@@ -154,13 +154,23 @@ def test_the_count_of_parameters_is_the_closed_form(adapter, count):
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """A model that repeats words; adapters then teach it to refuse."""
+    """A model that says words twice, and refuses where it is asked to; adapters change that."""
     folder = tmp_path_factory.mktemp("taught")
-    Sft(steps=60, batch_tokens=512, learning_rate=5e-3, dtype="float32").train(job(folder))
+    rows = [*questions(120), *refusals(40)]
+    how = Sft(steps=120, batch_tokens=512, learning_rate=5e-3, dtype="float32")
+    how.train(job(folder, rows=rows))
     return folder / "out"
 
 
 NO = "No, thank you."
+
+
+def refusals(count):
+    """Return questions that are refused because they begin with other words."""
+    rows = questions(count, seed=3, answer=NO)
+    for row in rows:
+        row["prompt"][0]["content"] = row["prompt"][0]["content"].replace("Say", "Never say")
+    return rows
 
 
 @every
@@ -216,7 +226,10 @@ def test_the_merged_model_is_the_one_that_was_trained(tmp_path, adapter):
     merged = load_model(tmp_path / "out")
     apart = PeftModel.from_pretrained(load_model(tiny_model()), tmp_path / "out" / "adapter").eval()
     assert logits(merged, PROMPT_IDS).sub(logits(apart, PROMPT_IDS)).abs().max() < 1e-4
-    assert logits(merged, PROMPT_IDS).sub(logits(load_model(tiny_model()), PROMPT_IDS)).abs().max() > 0.1
+    assert (
+        logits(merged, PROMPT_IDS).sub(logits(load_model(tiny_model()), PROMPT_IDS)).abs().max()
+        > 0.1
+    )
     assert read_marker(tmp_path / "out") is None
 
 
@@ -408,8 +421,10 @@ def test_completions_are_scored_with_the_virtual_tokens(besides, taught, adapter
     rows, starts = [one + said for one in ids], [len(one) for one in ids]
     ours, base = load_model(besides[adapter.name]), load_model(taught)
     scores = [[one.total for one in score_logprobs(m, rows, starts)] for m in (ours, base)]
-    assert all(now > then + 1 for now, then in zip(*scores, strict=True))
-    alone = [score_logprobs(ours, [row], [at])[0].total for row, at in zip(rows, starts, strict=True)]
+    assert all(now > then for now, then in zip(*scores, strict=True))
+    alone = [
+        score_logprobs(ours, [row], [at])[0].total for row, at in zip(rows, starts, strict=True)
+    ]
     assert alone == pytest.approx(scores[0], abs=1e-4)
 
 
@@ -523,7 +538,7 @@ def test_the_context_is_shorter_by_the_virtual_tokens(tmp_path, besides):
     with pytest.raises(ModelError, match="leave no room"):
         sft(long).train(job(tmp_path, adapter=PromptTuning(num_virtual_tokens=128)))
     with pytest.raises(ModelError, match="context holds 122"):
-        answers(besides["prompt_tuning"], [[{"role": "user", "content": "kite " * 60}]])
+        answers(besides["prompt_tuning"], [[{"role": "user", "content": "kite " * 112}]])
 
 
 def test_a_prompt_may_start_from_a_text():

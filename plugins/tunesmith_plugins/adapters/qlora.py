@@ -65,6 +65,9 @@ class QLora(LowRank):
             module=small,
         )
         small.bias = layer.bias
+        # On some CPUs it would round the blocks' scales to bf16 and pack the weights anew as soon
+        # as a model is evaluated: another function than the one that is trained and merged.
+        small.support_avx512bf16_for_cpu = False
         rounded: Module = small.to(layer.weight.device)  # the move is what quantizes
         return rounded
 
