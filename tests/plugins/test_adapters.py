@@ -457,7 +457,7 @@ def test_it_is_neither_merged_nor_exported_nor_trained_further(tmp_path, besides
     model = load_model(folder)
     with pytest.raises(ModelError, match=r"cannot be merged.*engine transformers"):
         adapter.merge(model)
-    with pytest.raises(ModelError, match="gguf stores weights.*virtual tokens"):
+    with pytest.raises(ModelError, match=r"gguf stores weights.*virtual tokens"):
         Gguf().quantize(folder, tmp_path / "gguf")
     assert not (tmp_path / "gguf").exists()
     with pytest.raises(ModelError, match="llamacpp runs GGUF"), LlamaCpp().open(folder):
@@ -558,7 +558,7 @@ def test_a_prompt_may_start_from_a_text():
 
 
 def test_a_prefix_needs_its_activations_kept(tmp_path):
-    with pytest.raises(ModelError, match="prefix_tuning does not fit.*checkpointing"):
+    with pytest.raises(ModelError, match=r"prefix_tuning does not fit.*checkpointing"):
         sft(NARROW, recompute=True).train(job(tmp_path, adapter=NARROW))
     for name, recompute in (("a", False), ("b", True)):
         how = sft(PROMPT, steps=4, recompute=recompute)
