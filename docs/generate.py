@@ -28,6 +28,14 @@ from tunesmith.techniques import FAMILIES, Technique
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 OWN = "tunesmith"
+GUIDES = {
+    "Task": "tasks.md",
+    "Adapter": "adapters.md",
+    "Sampler": "samplers.md",
+    "FeedbackSource": "feedback.md",
+    "Engine": "engines.md",
+}
+"""The pages that say which technique of a family to use when."""
 
 
 def config_page() -> str:
@@ -108,6 +116,8 @@ def techniques_page() -> str:
     ]
     for family in FAMILIES:
         parts += [f"## {family.family}\n", f"{(family.__doc__ or '').strip()}\n"]
+        if guide := GUIDES.get(family.family):
+            parts.append(f"Which to use when: [{guide}]({guide}).\n")
         known = plugins.host().available(family)
         own = [t for t in known.values() if plugins.host().provenance(t).distribution == OWN]
         parts += [_technique(family, one) for one in own] or ["None yet.\n"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tunesmith import adapted
 from tunesmith.errors import ModelError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib")
@@ -34,6 +35,8 @@ class ModelFacts:
     has_chat_template: bool
     eos: str | None
     problems: tuple[str, ...] = ()
+    adapter: str | None = None
+    """What stands beside the weights without being merged, e.g. ``prompt_tuning``."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -49,6 +52,38 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def inspect_model(folder: Path) -> ModelFacts:
     """Return what is in a folder; never raises for a bad one, see ``problems``."""
+    try:
+        beside = adapted.read_marker(folder)
+    except ModelError as error:
+        return replace(_inspect_plain(folder), problems=(str(error),))
+    return _inspect_plain(folder) if beside is None else _inspect_adapted(folder, beside)
+
+
+def _inspect_adapted(folder: Path, beside: adapted.Adapted) -> ModelFacts:
+    """Return the facts of base and adapter together; virtual tokens take room in the context."""
+    base, problems = _inspect_plain(folder / adapted.BASE), adapted.problems_of(folder, beside)
+    learnt = _learnt(folder / adapted.ADAPTER / adapted.WEIGHTS, problems)
+    return replace(
+        base,
+        parameters=base.parameters + learnt,
+        bytes=sum(path.stat().st_size for path in adapted.weight_files(folder) if path.is_file()),
+        context=base.context and base.context - beside.virtual_tokens,
+        problems=(*base.problems, *problems),
+        adapter=beside.kind,
+    )
+
+
+def _learnt(path: Path, problems: list[str]) -> int:
+    try:
+        return sum(math.prod(tensor["shape"]) for tensor in _header(path).values())
+    except FileNotFoundError:
+        return 0  # told already
+    except (ValueError, OSError, KeyError, TypeError, struct.error) as error:
+        problems.append(f"{path} is not a whole safetensors file: {error}.")
+    return 0
+
+
+def _inspect_plain(folder: Path) -> ModelFacts:
     problems: list[str] = []
     config = _object(folder / "config.json", problems)
     tokenizer = _object(folder / "tokenizer_config.json", problems)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import chat
+from tunesmith import adapted, chat
 from tunesmith.errors import ModelError
 from tunesmith.model_facts import ModelFacts, inspect_model
 
@@ -54,11 +54,25 @@ def load_model(folder: Path, dtype: str | torch.dtype = "float32") -> PreTrained
 
     ``dtype`` is a torch dtype or its name. Raises ModelError when the folder is unsafe or
     incomplete, when weights are missing or of the wrong shape, or hold NaN or infinity.
+
+    A folder whose adapter cannot be merged (see `adapted`) gives a PEFT model, base and adapter
+    together; generation and scoring know how to run it, training and export refuse it.
     """
+    check_model(folder)
+    beside = adapted.read_marker(folder)
+    if beside is None:
+        return _load_plain(folder, dtype)
+    base = folder / adapted.BASE
+    whole: PreTrainedModel = adapted.attach(
+        _load_plain(base, dtype), folder, beside, weights_digest(base)
+    )
+    return whole
+
+
+def _load_plain(folder: Path, dtype: str | torch.dtype) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    check_model(folder)
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     loader: Any = AutoModelForCausalLM
     try:
@@ -142,10 +156,13 @@ def save_model(
 ) -> None:
     """Write weights (safetensors), config and tokenizer; the same model gives the same bytes.
 
-    ``dtype`` casts the model itself, not a copy, before it is written.
+    ``dtype`` casts the model itself, not a copy, before it is written. Raises ModelError for a
+    model with an adapter, of which only the adapter would be written.
     """
     import torch
 
+    if hasattr(model, "get_base_model"):
+        raise ModelError("A model with an adapter is saved by `training.adapting.save_trained`.")
     out.mkdir(parents=True, exist_ok=True)
     if dtype is not None:
         torch.nn.Module.to(model, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
@@ -162,7 +179,7 @@ def parameter_count(folder: Path) -> int:
 def weights_digest(folder: Path) -> str:
     """Return a sha256 over the weight files and the config, in the order of their names."""
     hasher = hashlib.sha256()
-    for path in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+    for path in [folder / "config.json", *adapted.weight_files(folder)]:
         with path.open("rb") as file:
             hasher.update(hashlib.file_digest(file, "sha256").digest())
     return hasher.hexdigest()

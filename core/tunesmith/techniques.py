@@ -153,13 +153,24 @@ class Adapter(Technique):
 
     family = "Adapter"
     hook = "register_adapters"
+    mergeable: ClassVar[bool] = True
+    """False when what it learns is no change of weights; the model then stays on the reference
+    engine, nothing is exported, and no other stage trains it further."""
+
+    @property
+    def positions(self) -> int:
+        """How many positions of the model's context it takes up."""
+        return 0
 
     def wrap(self, model: PreTrainedModel) -> Any:
         """Return the model with only this adapter's parameters trainable."""
         raise NotImplementedError
 
     def merge(self, model: Any) -> PreTrainedModel:
-        """Return a plain model that computes the same function (merged in fp32)."""
+        """Return a plain model that computes the same function (merged in fp32).
+
+        Raises ModelError when there is none.
+        """
         raise NotImplementedError
 
 

@@ -162,5 +162,7 @@ def answer_rows(
 
 def sizes(folder: Path) -> dict[str, Any]:
     """Return what the weights in a folder weigh: ``bytes`` and, where known, ``parameters``."""
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.gguf")]
+    from tunesmith.adapted import weight_files
+
+    weights = [*weight_files(folder), *folder.glob("*.gguf")]
     return {"bytes": sum(path.stat().st_size for path in weights)}

@@ -18,10 +18,12 @@ def optimise(run_id: str, made: dict[str, str]) -> str:
 
 def work(bench: Bench) -> Outcome:
     """Write the quantized model, and a report of what it weighs."""
+    from tunesmith.adapted import refuse_adapted
     from tunesmith.models import parameter_count
 
     section = bench.config.optimise
     quantizer = plugins.build(Quantizer, section.quantizer)
+    refuse_adapted(bench.model(), f"{quantizer.name} makes a model smaller")
     parent, taught = _student(bench)
     bench.report({"doing": f"quantizing with {quantizer.name}"})
     outcome = quantizer.quantize(parent, bench.out)

@@ -24,6 +24,7 @@ from tunesmith.generation.drawing import (
     reshaper,
     uniforms,
 )
+from tunesmith.generation.virtual import put_first, virtual_tokens, without_virtual
 from tunesmith.records import Completion, Generation
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def context_length(model: PreTrainedModel) -> int | None:
     """Return how many tokens the model can hold, or None when it states no limit."""
     config = model.config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
-    return int(limit) if limit else None
+    return int(limit) - virtual_tokens(model) if limit else None
 
 
 def check_model(model: PreTrainedModel) -> None:
@@ -189,22 +190,28 @@ def lay_out(
 ) -> Batch:
     """Return prompts as one batch, padded on the left, with room for ``how.max_new_tokens``."""
     import torch
+    from torch.nn import functional
 
     width, steps = max(map(len, prompts)), how.max_new_tokens
     # The padding's id is never attended to; 0 is in every vocabulary.
     inputs = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
     pads = torch.tensor([width - len(p) for p in prompts])
     reach = torch.arange(width + steps)
-    mask = (reach >= pads[:, None]).long()
-    positions = (reach - pads[:, None]).clamp(min=0)
+    # Virtual tokens come first, whatever the padding between them and the prompt.
+    first = virtual_tokens(model)
+    mask = functional.pad((reach >= pads[:, None]).long(), (first, 0), value=1)
+    positions = functional.pad((reach - pads[:, None]).clamp(min=0) + first, (first, 0))
+    cache = growing_cache(model, first + width + steps)
+    put_first(model, cache, len(prompts))
     device = model.device
     return Batch(
-        model=model,
+        model=without_virtual(model),
         inputs=inputs.to(device),
         mask=mask.to(device),
         positions=positions.to(device),
         chances=uniforms(seeds, steps).to(device) if how.sampler.draws else None,
-        cache=growing_cache(model, width + steps),
+        cache=cache,
         texts=[list(prompt) for prompt in prompts],
         accepts=accepted(model),
+        seen=first,
     )

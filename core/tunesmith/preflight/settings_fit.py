@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from tunesmith import plugins
+from tunesmith.adapted import reason
 from tunesmith.config import Lifecycle
 from tunesmith.errors import did_you_mean
 from tunesmith.preflight.built import Built, asked
@@ -12,17 +13,22 @@ from tunesmith.preflight.outcome import Plan
 from tunesmith.prompts import label
 from tunesmith.techniques import (
     Accelerator,
+    Adapter,
     Engine,
     FeedbackSource,
     PromptStyle,
     Quantizer,
     Sampler,
     Task,
+    TrainingMethod,
 )
 
 
 def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> None:
     """Note what would make a later stage fail, wait for ever, or quietly do less."""
+    for stage in ("tune", "align"):
+        if stage in wanted:
+            _check_adapter(stage, wanted, built, plan)
     if config.collect and "collect" in wanted:
         _check_collect(config, wanted, built, plan)
     if config.respond and "respond" in wanted:
@@ -32,6 +38,36 @@ def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> Non
         _check_evaluate(config, built, plan)
     if "optimise" in wanted:
         _check_accelerators(built, plan)
+
+
+GOES_ON = {
+    "reward": "reward cannot learn from it",
+    "align": "align cannot train it further",
+    "optimise": "optimise cannot export it",
+}
+"""Stages that need a model whose adapter is part of its weights, and what fails otherwise."""
+
+
+def _check_adapter(stage: str, wanted: list[str], built: Built, plan: Plan) -> None:
+    """Note stages that come after an adapter which stays outside the weights."""
+    path = f"{stage}.adapter"
+    adapter, method = built.one(path, Adapter), built.one(f"{stage}.method", TrainingMethod)
+    if adapter is None or adapter.mergeable:
+        return
+    later = GOES_ON if stage == "tune" else {"optimise": GOES_ON["optimise"]}
+    hurt = [why for name, why in later.items() if name in wanted]
+    if hurt:
+        plan.problem(
+            path,
+            f"{reason(adapter.name)} Here {', and '.join(hurt)}: take the section out, or the"
+            " adapter.",
+        )
+    if method is not None and method.rows_type == "prompt-only":
+        plan.problem(
+            path,
+            f"{method.name} samples from a merged copy of the model, and {adapter.name} cannot be"
+            " merged. Use lora, dora, rslora or ia3, or a method that learns from rows (sft, dpo).",
+        )
 
 
 def _check_collect(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> None:

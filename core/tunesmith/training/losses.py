@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tunesmith.generation.virtual import virtual_tokens
 from tunesmith.training.batches import Indices, TokenRows, rounded
 
 if TYPE_CHECKING:
@@ -21,14 +22,15 @@ class Forward:
 
     The head is the widest matrix of a small model, so where the model can be taken apart into a
     trunk and a head, the head sees the chosen positions only. Whether it can is tried once: both
-    ways must give the same logits (a model may scale or cap them, or add virtual tokens).
+    ways must give the same logits (a model may scale or cap them). One with virtual tokens is not
+    tried: its trunk alone would leave them out.
     """
 
     def __init__(self, model: Any, compiled: bool = False) -> None:
         self.model = model
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.native = self.inner.config._attn_implementation
-        self.parts = _parts(model, self.inner)
+        self.parts = None if virtual_tokens(model) else _parts(model, self.inner)
         if compiled and self.parts is not None:
             self.parts = (_fused(self.parts[0]), self.parts[1])
 

@@ -81,11 +81,14 @@ def _groups(model: Any, *, muon: bool) -> tuple[list[Any], list[Any], list[Any]]
     ends = {id(p) for p in inner.get_input_embeddings().parameters()}
     head = inner.get_output_embeddings()
     ends |= {id(p) for p in head.parameters()} if head is not None else set()
+    virtual = getattr(model, "prompt_encoder", None)
+    ends |= {id(p) for p in virtual.parameters()} if virtual is not None else set()
     hidden: list[Any] = []
     matrices: list[Any] = []
     vectors: list[Any] = []
     for parameter in (p for p in model.parameters() if p.requires_grad):
-        if parameter.ndim < 2:
+        # (IA)3 keeps its vectors as matrices of one row; decay would pull them to 0, away from 1.
+        if parameter.ndim < 2 or 1 in parameter.shape:
             vectors.append(parameter)
         elif muon and parameter.ndim == 2 and id(parameter) not in ends:
             hidden.append(parameter)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import Stopped
+from tunesmith.errors import ModelError, Stopped
 from tunesmith.records import TrainingJob
 from tunesmith.training.checkpoint import Checkpointer
 from tunesmith.training.losses import Forward
@@ -45,7 +45,13 @@ class PolicyLoop:
     voices: Voices = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the models apart once."""
+        """Take the models apart once; ModelError for an adapter that cannot be merged."""
+        if self.job.adapter is not None and not self.job.adapter.mergeable:
+            raise ModelError(
+                f"Policy optimisation samples from a merged copy of the policy, and"
+                f" {self.job.adapter.name} cannot be merged. Use lora, dora, rslora or ia3, or"
+                " a method that learns from rows (sft, dpo)."
+            )
         ours = Forward(self.policy)
         self.voices = Voices(ours, ours if self.reference is None else Forward(self.reference))
 

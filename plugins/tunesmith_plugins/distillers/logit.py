@@ -16,7 +16,12 @@ from tunesmith import Distiller, ModelError, Outcome, TrainingJob, hookimpl
 from tunesmith.chat import fingerprint
 from tunesmith.models import context_length, load_model, load_tokenizer, weights_digest
 from tunesmith.training import LoopSettings, Size, TokenLoss, evaluate, plan, run_loop
-from tunesmith.training.adapting import save_trained, trainable_parameters, wrap_model
+from tunesmith.training.adapting import (
+    longest_row,
+    save_trained,
+    trainable_parameters,
+    wrap_model,
+)
 from tunesmith.training.batches import Indices
 from tunesmith.training.encoding import Encoded, encode_rows
 from tunesmith.training.hardware import Precision, best_device, computing_dtype
@@ -123,7 +128,7 @@ class Logit(Distiller):
         return (
             load_model(job.model_dir),
             weights_digest(job.model_dir),
-            min(longest, context_length(job.model_dir)),
+            min(longest, longest_row(job)),
         )
 
     def _key(self, job: TrainingJob, teacher: Path, origin: str, data: Encoded) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from tunesmith import Completion, Engine, Generation, ModelError, OpenEngine, hookimpl
+from tunesmith.adapted import refuse_adapted
 from tunesmith.generation.batching import check_request, fixed_batches
 from tunesmith.generation.reference import Decode, completion, decoder
 from tunesmith_plugins.engines.llamacpp_process import Connection, running
@@ -197,6 +198,7 @@ def _options(how: Generation, context: int) -> dict[str, Any]:
 
 
 def _only_file(model: Path) -> Path:
+    refuse_adapted(model, "llamacpp runs GGUF files")
     found = sorted(model.glob("*.gguf"))
     if len(found) == 1:
         return found[0]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tunesmith import Completion, Engine, Generation, OpenEngine, hookimpl
+from tunesmith.adapted import weight_files
 from tunesmith.generation.reference import Decode, decoder, generate
 from tunesmith.models import load_model, load_tokenizer
 
@@ -35,7 +36,7 @@ class TransformersEngine(Engine):
 
     def reads(self, model: Path) -> bool:
         """Say whether the folder holds a config and safetensors weights."""
-        return (model / "config.json").is_file() and any(model.glob("*.safetensors"))
+        return (model / "config.json").is_file() and bool(weight_files(model))
 
 
 @dataclass(frozen=True, slots=True)

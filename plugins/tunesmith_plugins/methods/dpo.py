@@ -12,9 +12,14 @@ from pydantic import Field
 
 from tunesmith import ModelError, Outcome, Row, TrainingJob, TrainingMethod, hookimpl
 from tunesmith.chat import fingerprint
-from tunesmith.models import context_length, load_model, load_tokenizer, weights_digest
+from tunesmith.models import load_model, load_tokenizer, weights_digest
 from tunesmith.training import LoopSettings, Size, plan, run_loop
-from tunesmith.training.adapting import save_trained, trainable_parameters, wrap_model
+from tunesmith.training.adapting import (
+    longest_row,
+    save_trained,
+    trainable_parameters,
+    wrap_model,
+)
 from tunesmith.training.hardware import Precision, best_device, computing_dtype
 from tunesmith.training.logprobs import logprobs, sequence_logprobs
 from tunesmith.training.losses import Forward
@@ -91,8 +96,8 @@ class Dpo(TrainingMethod):
     ) -> PairRows | None:
         if not rows or job.model_dir is None:
             return None
-        longest = context_length(job.model_dir)
-        return pair_rows(tokenizer, rows, ties=self.ties, weights=self.weights, longest=longest)
+        how = {"ties": self.ties, "weights": self.weights, "longest": longest_row(job)}
+        return pair_rows(tokenizer, rows, **how)
 
     def _size(self, vocabulary: int) -> Size:
         return Size(0, self.batch_size).for_vocabulary(vocabulary)

@@ -8,9 +8,14 @@ from pydantic import Field
 
 from tunesmith import ModelError, Outcome, TrainingJob, TrainingMethod, hookimpl
 from tunesmith.chat import fingerprint
-from tunesmith.models import context_length, load_model, load_tokenizer, weights_digest
+from tunesmith.models import load_model, load_tokenizer, weights_digest
 from tunesmith.training import LoopResult, LoopSettings, Size, TokenLoss, evaluate, plan, run_loop
-from tunesmith.training.adapting import save_trained, trainable_parameters, wrap_model
+from tunesmith.training.adapting import (
+    longest_row,
+    save_trained,
+    trainable_parameters,
+    wrap_model,
+)
 from tunesmith.training.encoding import Encoded, encode_rows
 from tunesmith.training.hardware import Precision, computing_dtype
 from tunesmith.training.optimisers import OptimiserName, Schedule
@@ -65,7 +70,7 @@ class Sft(TrainingMethod):
         if job.model_dir is None:
             raise ModelError("sft needs a model to start from; pretrain makes one from nothing.")
         tokenizer = load_tokenizer(job.model_dir)
-        longest = self._longest(job.model_dir)
+        longest = self._longest(job)
         data = encode_rows(tokenizer, job.rows, longest, learn_all=self.learn == "all")
         model = wrap_model(job, self._load(job.model_dir))
         learning = trainable_parameters(model)
@@ -87,11 +92,12 @@ class Sft(TrainingMethod):
         loaded: PreTrainedModel = model
         return loaded
 
-    def _longest(self, folder: Path) -> int:
-        context = context_length(folder)
+    def _longest(self, job: TrainingJob) -> int:
+        context = longest_row(job)
         if self.max_length is not None and self.max_length > context:
             raise ModelError(
-                f"max_length is {self.max_length}, and {folder} reads at most {context} tokens."
+                f"max_length is {self.max_length}, and {job.model_dir} reads at most {context}"
+                " tokens."
             )
         return self.max_length or context
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunesmith import ModelError, Outcome, Quantizer, hookimpl
+from tunesmith.adapted import refuse_adapted
 from tunesmith.models import check_model, load_tokenizer
 from tunesmith_plugins.quantizers.gguf_architectures import (
     Architecture,
@@ -55,6 +56,7 @@ class Gguf(Quantizer):
         ModelError for an architecture or a tokenizer that llama.cpp does not have.
         """
         check_model(model_dir)
+        refuse_adapted(model_dir, "gguf stores weights")
         config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
         architecture = architecture_of(config)
         out.mkdir(parents=True, exist_ok=True)

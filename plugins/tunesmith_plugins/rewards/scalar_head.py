@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tunesmith import Message, ModelError
 from tunesmith.chat import render_rows
 from tunesmith.generation.batching import fixed_batches
+from tunesmith.generation.virtual import virtual_tokens
 from tunesmith.models import context_length, load_model, load_tokenizer, weights_digest
 from tunesmith.training import TokenRows
 
@@ -38,6 +39,11 @@ class ScalarHead(nn.Module):
 
     def __init__(self, model: Any, pooling: Pooling, gain: float = 1.0) -> None:
         super().__init__()
+        if virtual_tokens(model):
+            raise ModelError(
+                "A reward model reads the trunk of a plain model, which would leave virtual tokens"
+                " out. Start from the base, or from a model whose adapter was merged."
+            )
         self.model, self.pooling, self.gain = model, pooling, gain
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         # A plain attribute: the trunk's weights are the model's and must not be listed twice.
