@@ -38,8 +38,8 @@ class Beam(Sampler):
     """A whole answer's log-probability is divided by its length to this power: above 0 longer
     answers gain, at 0 the most probable answer wins, below 0 shorter ones gain."""
     early_stopping: bool | Literal["never"] = False
-    """`true`: stop when `num_beams` answers are whole; `false`: also when no beginning looks better
-    at its present length; `never`: only when none can become better."""
+    """`true`: stop once `num_beams` answers are whole; `false`: go on while a beginning, scored at
+    its present length, beats the worst of them; `never`: go on while one still could."""
 
     def search(
         self,
