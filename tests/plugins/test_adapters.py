@@ -156,7 +156,7 @@ def test_the_count_of_parameters_is_the_closed_form(adapter, count):
 def taught(tmp_path_factory):
     """A model that says words twice, and refuses where it is asked to; adapters change that."""
     folder = tmp_path_factory.mktemp("taught")
-    rows = [*questions(120), *refusals(40)]
+    rows = [*questions(80), *refusals(80)]
     how = Sft(steps=120, batch_tokens=512, learning_rate=5e-3, dtype="float32")
     how.train(job(folder, rows=rows))
     return folder / "out"
