@@ -154,10 +154,13 @@ def test_the_count_of_parameters_is_the_closed_form(adapter, count):
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """A model that says words twice, and refuses where it is asked to; adapters change that."""
+    """A model that says words twice, or refuses where it is told to; adapters make that a habit.
+
+    It must know both well: virtual tokens only steer what the base can do.
+    """
     folder = tmp_path_factory.mktemp("taught")
-    rows = [*questions(120), *refusals(40)]
-    how = Sft(steps=120, batch_tokens=512, learning_rate=5e-3, dtype="float32")
+    rows = [*questions(80), *refusals(80)]
+    how = Sft(steps=250, batch_tokens=512, learning_rate=1e-2, dtype="float32")
     how.train(job(folder, rows=rows))
     return folder / "out"
 

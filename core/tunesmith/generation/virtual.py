@@ -1,9 +1,9 @@
 """Learnt virtual tokens (prompt and prefix tuning) at the front of a key-value cache.
 
-PEFT puts them before the padding or before every call, so that where they stand, and with it the
-answer, would depend on the other rows of a batch. Here they fill the first positions of every row's
-cache; then the plain model runs as it always does. Their keys and values are computed alone, once
-per batch, so that they are the same to the last bit in any company.
+PEFT's forward pass adds them to every call and drops the positions it is given: padding, which
+depends on the other rows of a batch, would move the prompt away from them. Here they fill the first
+positions of every row's cache; then the plain model runs as it always does. Their keys and values
+are computed alone, so that they are the same to the last bit in any company.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def _require_agreement(agreement: float, when: str) -> None:
     if agreement < AGREEMENT:
         raise ModelError(
             f"{when} only {agreement:.2%} of the most likely tokens are the same (at least"
-            f" {AGREEMENT:.1%} must be); nothing was saved."
+            f" {AGREEMENT:.1%} must be); no model was saved."
         )
 
 
