@@ -225,7 +225,10 @@ def test_pretraining_options_that_contradict_each_other_are_refused(tmp_path):
         SHAPE.__class__(hidden_size=100, heads=3)
 
 
-LOGIT = Logit(student=SHAPE, steps=25, batch_tokens=512, dtype="float32")
+LOGIT = Logit(
+    student=SHAPE, steps=25, batch_tokens=512, dtype="float32", learning_rate=3e-3,
+    muon_learning_rate=0.02,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])

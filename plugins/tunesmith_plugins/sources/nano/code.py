@@ -1,5 +1,6 @@
 """Small Python functions over numbers, lists and strings, described in words."""
 
+import re
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -27,6 +28,33 @@ def run(text: str, name: str) -> Callable[..., Any]:
     return function
 
 
+# Questions have words of their own, so that pre-training on prose alone does not answer them.
+_ASKED: tuple[tuple[str, str], ...] = (
+    (r"\badds (\d+) to x", r"raises x by \1"), (r"\badds (\d+)", r"raises it by \1"),
+    (r"\bsubtracts (\d+) from x", r"lowers x by \1"), (r"\bsubtracts (\d+)", r"lowers it by \1"),
+    (r"\bmultiplies x by (\d+)", r"scales x with \1"),
+    (r"\bmultiplies by (\d+)", r"scales it with \1"),
+    (r"\bplus (\d+)", r"raised by \1"), (r"\bminus (\d+)", r"lowered by \1"),
+    (r"(?<!returns )\btimes (\d+)", r"scaled with \1"), (r"\bgreater than\b", "above"),
+    (r"\bless than\b", "below"), (r"\bdivisible by (\d+)", r"a multiple of \1"),
+    (r"\botherwise\b", "or else"), (r"^returns\b", "hands back"), (r"^takes\b", "starts with"),
+    (r"\bcounts the letter ('.')", r"tells how often \1 occurs"),
+    (r"\breplaces every letter ('.') in s with ('.')", r"swaps each \1 of s for \2"),
+    (r"\breverses\b", "turns around"), (r"\brepeats (.+?) (\d+) times", r"writes \1 out \2-fold"),
+    (r"\badds ('\w+') to the end of", r"appends \1 to"),
+    (r"\bputs ('\w+') in front of", r"prepends \1 to"),
+    (r"\btakes the first (\d+) letters of", r"keeps the leading \1 letters of"),
+    (r"\btakes the last (\d+) letters of", r"keeps the trailing \1 letters of"),
+)  # fmt: skip
+
+
+def asked(says: str) -> str:
+    """Return what a function does in the words of a question."""
+    for found, said in _ASKED:
+        says = re.sub(found, said, says)
+    return says
+
+
 def _tests(text: str, name: str, kinds: str, rng: Random) -> list[list[Any]]:
     """Return six to eight tests: the arguments and what the reference gives for them."""
     function, tests = run(text, name), []
@@ -49,7 +77,12 @@ def _item(sketch: Sketch, rng: Random) -> Item:
         "tests": _tests(text, name, sketch.kinds, Random(digest("code", sketch.says))),
     }
     return Item(
-        "code", sketch.says, rng.choice(asks).format(call, sketch.says), text, None, reference
+        "code",
+        sketch.says,
+        rng.choice(asks).format(call, asked(sketch.says)),
+        text,
+        None,
+        reference,
     )
 
 
