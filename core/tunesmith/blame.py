@@ -93,6 +93,9 @@ def blamed(error: BaseException) -> BaseException:
         error, (TunesmithError, MemoryError, KeyboardInterrupt, GeneratorExit)
     ):
         return error
+    known = getattr(plugins.host, "cache_info", None)
+    if known is not None and not known().currsize:  # none is loaded, so none raised anything
+        return error
     found = at_fault(plugins.host(), error.__traceback__)
     if found is None:
         return error

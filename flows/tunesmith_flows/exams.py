@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith import Completion, DataError, Message, Pair, Row, Sampler, Task, plugins
+from tunesmith import Completion, DataError, Message, Pair, Row, Sampler, Score, Task, plugins
 from tunesmith.evidence.measurements import Answer, Duel, read_json_lines, write_json_lines
+from tunesmith.promises import listed, returned
 from tunesmith.stagekeys import stage_seed
 from tunesmith.techniques import FeedbackSource, PromptStyle
 from tunesmith_flows.answering import Speaker, choose, last_words, longest_answer, prompt_of
@@ -46,7 +47,7 @@ class Paper:
         return [self._answer(model, row, completion) for row, completion in pairs]
 
     def _answer(self, model: str, row: Row, completion: Completion) -> Answer:
-        score = self.task.score(row, completion.text)
+        score = returned(self.task, "score", self.task.score(row, completion.text), Score)
         return Answer(
             model=model,
             task=self.task.name,
@@ -80,7 +81,7 @@ def _paper(bench: Bench, number: int, spec: dict[str, Any], sampler: Sampler) ->
             " Give data.split.test a share, or leave the task out."
         )
     shots = [row for row in bench.rows("train") if row.get("task") == task.name]
-    asked = [style.messages(task, row, shots) for row in rows]
+    asked = [listed(style, "messages", style.messages(task, row, shots), dict) for row in rows]
     return Paper(number, task, style.name, rows, asked, sampler, seed)
 
 

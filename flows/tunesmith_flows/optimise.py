@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunesmith import Distiller, Outcome, Quantizer, TrainingJob, plugins
+from tunesmith.promises import returned
 from tunesmith_flows import staging
 from tunesmith_flows.bench import Bench, write_json
 from tunesmith_flows.tasks import stage_task
@@ -24,7 +25,7 @@ def work(bench: Bench) -> Outcome:
     quantizer = plugins.build(Quantizer, section.quantizer)
     parent, taught = _student(bench)
     bench.report({"doing": f"quantizing with {quantizer.name}"})
-    outcome = quantizer.quantize(parent, bench.out)
+    outcome = returned(quantizer, "quantize", quantizer.quantize(parent, bench.out), Outcome)
     outcome.metrics |= taught.metrics
     outcome.timings |= taught.timings
     report = {
@@ -49,7 +50,8 @@ def _student(bench: Bench) -> tuple[Path, Outcome]:
     if isinstance(options.get("student"), str):  # a folder to teach; a shape is the distiller's own
         start = resolve_model(options.pop("student"))
     folder = bench.work / "student"
-    outcome = plugins.build(Distiller, options).distil(
+    distiller = plugins.build(Distiller, options)
+    outcome = distiller.distil(
         bench.model(),
         TrainingJob(
             rows=bench.rows("train"),
@@ -62,4 +64,4 @@ def _student(bench: Bench) -> tuple[Path, Outcome]:
             should_stop=bench.should_stop,
         ),
     )
-    return folder, outcome
+    return folder, returned(distiller, "distil", outcome, Outcome)

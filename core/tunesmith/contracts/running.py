@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,14 @@ PROMPTS = [[10, 42, 77, 5, 130], [200, 17], [99, 98, 97, 96, 95, 94, 93]]
 _NEW = 8
 
 
+@lru_cache(maxsize=1)
+def _host() -> plugins.Host:
+    """Return every installed plugin, those that are switched off here too."""
+    return plugins.load(disabled=set())
+
+
 def _how(count: int, sampler: str = "greedy") -> Generation:
-    made = plugins.load(disabled=set()).build(Sampler, sampler)
+    made = _host().build(Sampler, sampler)
     return Generation(made, _NEW, list(range(count)), stop_ids=())
 
 
@@ -73,7 +80,7 @@ def is_run_by_its_engine(subject: Subject) -> None:
 
 
 def _engine(name: str) -> Engine:
-    host = plugins.load(disabled=set())
+    host = _host()
     try:
         engine = host.build(Engine, name)
     except TunesmithError as error:
@@ -142,7 +149,7 @@ def _readable(engine: Engine, folder: Path) -> Path:
         return tiny_model()
     out = folder / "gguf"
     out.mkdir(exist_ok=True)
-    quantizer = plugins.load(disabled=set()).build(Quantizer, {"name": "gguf", "type": "f32"})
+    quantizer = _host().build(Quantizer, {"name": "gguf", "type": "f32"})
     quantizer.quantize(tiny_model(), out)
     if not engine.reads(out):
         raise NotTried("reads neither a Hugging Face folder nor a GGUF file, which the kit has")

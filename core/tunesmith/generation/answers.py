@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.chat import Prompt, encode_prompt, stop_ids
 from tunesmith.errors import ModelError, Stopped
+from tunesmith.promises import completions
 from tunesmith.records import Completion, Generation, Report
 from tunesmith.techniques import Engine, OpenEngine, Sampler
 
@@ -48,7 +49,8 @@ def answer_prompts(
             raise Stopped(f"Stopped after {start} of {len(prompts)} answers.")
         rows = prompts[start : start + chunk]
         seeds = [row_seed(seed, start + i) for i in range(len(rows))]
-        done += engine_open.generate(rows, Generation(sampler, max_new_tokens, seeds, stops))
+        how = Generation(sampler, max_new_tokens, seeds, stops)
+        done += completions(engine_open, engine_open.generate(rows, how), len(rows))
         if report is not None:
             report({"step": len(done), "steps": len(prompts)})
     return done

@@ -28,7 +28,8 @@ def _mean(model: str, label: str, items: dict[str, float]) -> Measurement:
     mean, n = fmean(values), len(values)
     half = 1.96 * stdev(values) / math.sqrt(n) if n > 1 else math.inf
     return Measurement(
-        name=f"answer_length:{label}", model=model, value=mean, low=mean - half, high=mean + half, n=n,
+        name=f"answer_length:{label}", model=model, n=n,
+        value=mean, low=mean - half, high=mean + half,
         unit="tokens", task=label.partition(":")[0], method="mean, normal 95 %", per_item=items,
         higher_is_better=False,
     )  # fmt: skip
