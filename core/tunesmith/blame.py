@@ -15,6 +15,7 @@ from tunesmith.errors import PluginError, TunesmithError
 from tunesmith.plugin_host import Host, Provenance
 from tunesmith.techniques import Technique
 
+_FAMILIES = Technique.__module__
 OWN = "tunesmith"
 """The distribution whose defects are not a stranger's."""
 
@@ -23,7 +24,7 @@ def in_words(error: BaseException, technique: type[Technique]) -> str:
     """Say what a technique raised and where, as the end of a sentence that names it."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = [frame.f_code.co_name for frame in frames]
-    if isinstance(error, NotImplementedError) and _module(frames[-1]) == "tunesmith.techniques":
+    if isinstance(error, NotImplementedError) and _module(frames[-1]) == _FAMILIES:
         return f"does not define its verb `{names[-1]}`"
     what = _what(error)
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
@@ -63,7 +64,11 @@ def at_fault(host: Host, trace: TracebackType | None) -> tuple[type[Technique], 
     """Return the third-party technique whose code was innermost when something was raised."""
     strangers = foreign(host)
     for frame, _ in reversed(list(traceback.walk_tb(trace))):
-        package = _module(frame).partition(".")[0]
+        own = frame.f_locals.get("self")
+        if _module(frame) == _FAMILIES and isinstance(own, Technique):
+            package = type(own).__module__.partition(".")[0]  # it lacks the family's verb
+        else:
+            package = _module(frame).partition(".")[0]
         if package in strangers:
             return _exactly(host, strangers[package], frame)
     return None

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunesmith import plugins
-from tunesmith.contracts.rules import Breach, NotBuilt, Subject, plainly, shown
+from tunesmith.contracts.rules import Breach, Contract, NotBuilt, Subject, plainly, shown
 from tunesmith.plugin_host import explain
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,49}")
@@ -38,7 +38,7 @@ def has_a_plain_name(subject: Subject) -> None:
 
 def has_a_free_name(subject: Subject) -> None:
     """No other installed plugin offers its name in its family."""
-    for plugin, family, name in _others(subject.where.distribution):
+    for plugin, family, name in names_of_others(subject.where.distribution):
         if (family, name) == (subject.kind.family, subject.kind.name):
             raise Breach(
                 f"has a name that {plugin} offers too, so that nobody can use it; choose another"
@@ -46,7 +46,8 @@ def has_a_free_name(subject: Subject) -> None:
 
 
 @lru_cache(maxsize=4)
-def _others(own: str) -> tuple[tuple[str, str, str], ...]:
+def names_of_others(own: str) -> tuple[tuple[str, str, str], ...]:
+    """Return (plugin, family, name) of every technique that another distribution offers."""
     entries = [one for one in plugins.installed() if not (one.dist and one.dist.name == own)]
     host = plugins.load(entries, set())
     return tuple((str(where), *key) for key, where in host.sources.items())
@@ -152,18 +153,19 @@ def has_a_source(subject: Subject) -> None:
         raise Breach("has no source file, so its results cannot be cached") from error
 
 
-EVERY = plainly(
-    can_be_built,
-    has_a_plain_name,
-    has_a_free_name,
-    has_a_docstring,
-    explains_its_options,
-    is_frozen,
-    refuses_unknown_options,
-    comes_back_from_its_dict,
-    lists_its_problems,
-    names_what_it_needs,
-    is_listed_lightly,
-    is_registered_quickly,
-    has_a_source,
+EVERY = (
+    *plainly(can_be_built, has_a_plain_name),
+    Contract(has_a_free_name, warm="plugins"),
+    *plainly(
+        has_a_docstring,
+        explains_its_options,
+        is_frozen,
+        refuses_unknown_options,
+        comes_back_from_its_dict,
+        lists_its_problems,
+        names_what_it_needs,
+        is_listed_lightly,
+        is_registered_quickly,
+        has_a_source,
+    ),
 )

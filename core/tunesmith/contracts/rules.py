@@ -66,8 +66,8 @@ class Contract:
 
     check: Callable[[Subject], None]
     seconds: float = LIGHT
-    warm: Literal["", "torch", "model"] = ""
-    """What is got ready before the clock starts: the library, or a tiny model too."""
+    warm: Literal["", "plugins", "torch", "model"] = ""
+    """What is got ready before the clock starts: all other plugins, torch, or a tiny model."""
 
     @property
     def name(self) -> str:

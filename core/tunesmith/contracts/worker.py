@@ -61,7 +61,7 @@ def main() -> None:
         request = json.loads(line)
         offer = offers[request["technique"]]
         contract = next(one for one in offer.contracts if one.name == request["contract"])
-        _warm(contract.warm)
+        _warm(contract.warm, offer.where.distribution)
         _say(out, {"begun": True})
         _say(out, _tried(offer, contract))
 
@@ -71,9 +71,13 @@ def _say(out: IO[str], record: dict[str, Any]) -> None:
     out.flush()
 
 
-def _warm(what: str) -> None:
+def _warm(what: str, own: str) -> None:
     """Import what is slow and make the model, so that no technique pays for it."""
-    if what == "torch":
+    if what == "plugins":
+        from tunesmith.contracts.generic import names_of_others
+
+        names_of_others(own)
+    elif what == "torch":
         import torch
 
         torch.set_num_threads(1)
