@@ -1,5 +1,6 @@
 """Distributions of one module, laid out as pip would, for tests of what plugins may do."""
 
+import importlib
 import sys
 import textwrap
 from importlib.metadata import distributions
@@ -19,6 +20,7 @@ def offer(site: Path, source: str, name: str = "mine", dist: str | None = None) 
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(f"[tunesmith]\n{name} = {module}\n")
     sys.modules.pop(module, None)
+    importlib.invalidate_caches()  # the folder may be younger than its place on the path
     return module
 
 

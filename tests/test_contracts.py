@@ -244,20 +244,23 @@ def source() -> str:
     return "\n".join(parts)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
+@pytest.fixture
+def site(tmp_path, monkeypatch):
     """Return a folder on the path in which plugins can be installed."""
-    folder = tmp_path_factory.mktemp("site")
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def broken(site):
+def broken(tmp_path_factory):
     """Return the report on the module of broken techniques; one process tries them all."""
-    offer(site, source(), "broken")
-    return check("tunesmith-broken")
+    folder = tmp_path_factory.mktemp("broken")
+    offer(folder, source(), "broken")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return check("tunesmith-broken")
 
 
 class TestEveryBreakage:
@@ -371,7 +374,7 @@ def test_what_does_not_exist_gets_the_nearest_name():
     with pytest.raises(PluginError, match=r"Did you mean 'sampler.min_p'\?"):
         check("sampler.minp")
     with pytest.raises(PluginError, match="offers no plugin: it has no entry point"):
-        check("pluggy")
+        check("typing-extensions")
 
 
 class TestTheCatalogue:

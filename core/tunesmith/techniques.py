@@ -151,7 +151,11 @@ class Sampler(Technique):
     """False when the largest logit is taken instead of drawing."""
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Return the logits to draw from; shape (batch, vocabulary), masked entries are -inf."""
+        """Return the logits to draw from; shape (batch, vocabulary), masked entries are -inf.
+
+        A sampler may take ``(logits, tokens)`` instead: one list per row with the prompt and all
+        that was written so far, never padded.
+        """
         raise NotImplementedError
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:

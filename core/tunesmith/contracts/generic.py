@@ -50,7 +50,9 @@ def names_of_others(own: str) -> tuple[tuple[str, str, str], ...]:
     """Return (plugin, family, name) of every technique that another distribution offers."""
     entries = [one for one in plugins.installed() if not (one.dist and one.dist.name == own)]
     host = plugins.load(entries, set())
-    return tuple((str(where), *key) for key, where in host.sources.items())
+    found = [(str(where), *key) for key, where in host.sources.items()]
+    found += [(str(offers[0]), *key) for key, offers in host.conflicts.items()]
+    return tuple(found)
 
 
 def has_a_docstring(subject: Subject) -> None:
@@ -120,7 +122,7 @@ def lists_its_problems(subject: Subject) -> None:
 
 
 def names_what_it_needs(subject: Subject) -> None:
-    """``needs`` is a tuple of module names."""
+    """`needs` is a tuple of module names."""
     needs: Any = subject.kind.needs
     named = isinstance(needs, tuple) and all(isinstance(one, str) for one in needs)
     if not named or not all(one.replace(".", "").isidentifier() for one in needs):

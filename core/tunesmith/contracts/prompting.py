@@ -87,7 +87,7 @@ def asks_a_question(subject: Subject) -> None:
 
 
 def says_how_it_measures(subject: Subject) -> None:
-    """``metric`` names its number, and ``max_new_tokens`` is at least 1."""
+    """`metric` names its number, and `max_new_tokens` is at least 1."""
     task = subject.build()
     if not isinstance(task.metric, str) or not task.metric:
         raise Breach("has no metric; name the number that score() gives, e.g. 'exact'")

@@ -132,7 +132,7 @@ ADAPTER = (with_model(wraps_a_model), with_model(merges_what_it_learnt))
 
 
 def names_its_rows(subject: Subject) -> None:
-    """``rows_type`` is a TRL dataset type."""
+    """`rows_type` is a TRL dataset type."""
     kind = getattr(subject.kind, "rows_type", "")
     if kind not in TYPES:
         raise Breach(f"must say which rows it learns from; rows_type is {kind!r}, one of {TYPES}")
