@@ -61,7 +61,7 @@ EVALUATOR = plainly(
 
 
 def _decided(gate: Any, given: list[Measurement]) -> Verdict:
-    verdict = gate.decide(given)
+    verdict: Verdict = gate.decide(given)
     must_be(verdict, Verdict, "decide()", "a tunesmith.Verdict")
     if not isinstance(verdict.passed, bool):
         raise Breach(f"must say passed=True or False; it said {shown(verdict.passed)}")

@@ -24,7 +24,7 @@ def _answer(example: Row) -> str:
 
 
 def _scored(task: Any, example: Row, answer: str) -> Score:
-    score = task.score(example, answer)
+    score: Score = task.score(example, answer)
     said = f"score() of the answer {shown(answer, 30)}"
     must_be(score, Score, said, "a tunesmith.Score")
     must_be(score.value, (int, float), f"{said} must hold a number as value; it", "one")
@@ -112,7 +112,7 @@ class _Sums(Task):
 
 
 def _messages(style: Any, asked: Row, shots: list[Row]) -> list[dict[str, str]]:
-    said = style.messages(_Sums(), asked, shots)
+    said: list[dict[str, str]] = style.messages(_Sums(), asked, shots)
     must_be(said, list, "messages()", "a list of messages")
     for one in said:
         if not isinstance(one, dict) or not {"role", "content"} <= set(one):

@@ -50,7 +50,7 @@ class Example(TrainingMethod):
             if job.should_stop():
                 raise Stopped(f"Stopped after {step} of {steps} steps.")
             lesson = lessons[step % len(lessons)]
-            error = _loss(model, lesson.ids, lesson.mask)
+            error: Any = _loss(model, lesson.ids, lesson.mask)
             optimiser.zero_grad()
             error.backward()
             optimiser.step()
