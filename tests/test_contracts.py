@@ -15,6 +15,7 @@ from tunesmith.techniques import FAMILIES
 
 HEAD = """
 import math, os, random, sys, time
+from contextlib import contextmanager
 from pathlib import Path
 from pydantic import ConfigDict, Field
 from tunesmith import *
@@ -230,10 +231,146 @@ BROKEN = {
 }
 
 
-def source() -> str:
+_SAVED = "save_model(m, load_tokenizer(job.model_dir), job.out); return Outcome()"
+BROKEN_ON_MODELS = {
+    "frozen_stiff": (
+        "Adapter",
+        "def wrap(self, model): return model.requires_grad_(False)",
+        "wraps_a_model",
+        "leaves nothing to learn",
+    ),
+    "bad_merge": (
+        "Adapter",
+        "def wrap(self, model): return model\n"
+        "    def merge(self, model):\n"
+        "        next(model.parameters()).data.mul_(1.5)\n        return model",
+        "merges_what_it_learnt",
+        "merges into a model whose logits differ by",
+    ),
+    "untyped": ("TrainingMethod", "rows_type = 'chat'", "names_its_rows", "rows_type is 'chat'"),
+    "wordless_method": (
+        "TrainingMethod",
+        "rows_type = 'preference'\n    def train(self, job): pass",
+        "trains",
+        "train() must return a tunesmith.Outcome; it returned None",
+    ),
+    "writes_nothing": (
+        "TrainingMethod",
+        "rows_type = 'prompt-only'\n    def train(self, job): return Outcome()",
+        "trains",
+        "left no model that can be loaded in job.out",
+    ),
+    "nan_metric": (
+        "TrainingMethod",
+        "rows_type = 'prompt-only'\n    def train(self, job): return Outcome({'loss': math.nan})",
+        "trains",
+        "says its metric 'loss' is nan",
+    ),
+    "idle": (
+        "TrainingMethod",
+        "rows_type = 'language-modelling'\n    def train(self, job):\n"
+        f"        m = load_model(job.model_dir)\n        {_SAVED}",
+        "trains",
+        "left the weights as they were",
+    ),
+    "dicey": (
+        "TrainingMethod",
+        "rows_type = 'prompt-completion'\n    def train(self, job):\n"
+        "        m = load_model(job.model_dir)\n"
+        "        for p in m.parameters(): p.data.add_(random.random())\n"
+        f"        {_SAVED}",
+        "trains_the_same_again",
+        "gives other weights for the same job and seed",
+    ),
+    "one_score": (
+        "RewardModel",
+        "def fit(self, job): return Outcome()\n"
+        "    def open(self, folder): return lambda prompts, completions: [0.5]",
+        "scores_completions",
+        "gave 1 scores for 12 completions",
+    ),
+    "indifferent": (
+        "RewardModel",
+        "def fit(self, job): return Outcome()\n"
+        "    def open(self, folder): return lambda prompts, texts: [0.5 for _ in texts]",
+        "scores_completions",
+        "gives every completion the same score",
+    ),
+    "relative": (
+        "RewardModel",
+        "def fit(self, job): return Outcome()\n"
+        "    def open(self, folder):\n"
+        "        return lambda prompts, texts: [float(n) for n, _ in enumerate(texts)]",
+        "scores_each_alone",
+        "gives one completion two scores",
+    ),
+    "pickler": (
+        "RewardModel",
+        "def fit(self, job):\n        (job.out / 'weights.pkl').write_bytes(b'')\n"
+        "        return Outcome()",
+        "scores_completions",
+        "wrote weights.pkl; a pickle runs code",
+    ),
+    "copycat": (
+        "Distiller",
+        "def distil(self, teacher, job):\n"
+        "        import shutil\n"
+        "        shutil.copytree(teacher, job.out, dirs_exist_ok=True)\n        return Outcome()",
+        "distils",
+        "copied the teacher",
+    ),
+    "weightless": (
+        "Quantizer",
+        "def quantize(self, model_dir, out):\n"
+        "        (out / 'file').touch()\n        return Outcome()",
+        "says_what_it_weighs",
+        "metrics['bytes'] is None",
+    ),
+    "orphan": (
+        "Quantizer",
+        "engine = 'warp'\n    def quantize(self, model_dir, out): return Outcome()",
+        "is_run_by_its_engine",
+        "names the engine 'warp'. No Engine is named 'warp'",
+    ),
+    "misfit": (
+        "Accelerator",
+        "engine = 'llamacpp'\n    def options(self): return {'warp': 9}",
+        "sets_engine_options",
+        "does not take what misfit sets: warp",
+    ),
+    "idler": (
+        "Accelerator",
+        "engine = 'llamacpp'\n    def options(self): return {}",
+        "sets_engine_options",
+        "sets nothing",
+    ),
+    "reads_all": ("Engine", "def reads(self, m): return True", "knows_what_it_reads", "an empty"),
+    "parrot": (
+        "Engine",
+        "def reads(self, model): return any(model.glob('*.safetensors'))\n"
+        "    @contextmanager\n    def open(self, model): yield Parrot()",
+        "says_what_the_model_says",
+        "the model says [",
+    ),
+    "contextless": (
+        "Engine",
+        "def reads(self, model): return any(model.glob('*.safetensors'))\n"
+        "    def open(self, model): return Parrot()",
+        "answers_prompts",
+        "must return a context manager from open()",
+    ),
+}
+PARROT = """
+class Parrot:
+    def generate(self, prompts, how):
+        return [Completion([5], "x", "length") for _ in prompts]
+"""
+
+
+def source(broken: dict) -> str:
     """Return a module with every broken technique in it."""
-    parts, hooks = [HEAD], {}
-    for name, (family, body, *_) in BROKEN.items():
+    parts, hooks = [HEAD, PARROT], {}
+    for name, (family, body, *_) in broken.items():
         head = f"class T_{name}({family}):\n    '''Break a promise.'''\n    name = {name!r}\n"
         parts.append(f"{head}    {body}\n")
         hooks.setdefault(family, []).append(f"T_{name}")
@@ -257,10 +394,34 @@ def site(tmp_path, monkeypatch):
 def broken(tmp_path_factory):
     """Return the report on the module of broken techniques; one process tries them all."""
     folder = tmp_path_factory.mktemp("broken")
-    offer(folder, source(), "broken")
+    offer(folder, source(BROKEN), "broken")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         return check("tunesmith-broken")
+
+
+@pytest.fixture(scope="module")
+def broken_on_models(tmp_path_factory):
+    """Return the report on the techniques that are tried on a tiny model."""
+    folder = tmp_path_factory.mktemp("broken_on_models")
+    offer(folder, source(BROKEN_ON_MODELS), "lame")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        return check("tunesmith-lame")
+
+
+@pytest.mark.parametrize("name", BROKEN_ON_MODELS)
+def test_every_breakage_on_a_model_gets_its_sentence(broken_on_models, name):
+    _, _, contract, words = BROKEN_ON_MODELS[name]
+    found = [r for r in broken_on_models.results if (r.technique, r.contract) == (name, contract)]
+    assert [r.outcome for r in found] == ["broken"], [r.sentence for r in found]
+    assert words in found[0].sentence
+    assert "(plugin lame of tunesmith-lame 1.2)" in str(found[0])
+
+
+def test_every_family_has_a_broken_technique():
+    families = {family for family, *_ in [*BROKEN.values(), *BROKEN_ON_MODELS.values()]}
+    assert families == {family.family for family in FAMILIES}
 
 
 class TestEveryBreakage:

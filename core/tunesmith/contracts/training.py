@@ -211,7 +211,7 @@ def scores_each_alone(subject: Subject) -> None:
         alone = scorer([prompts[at]], [completions[at]])[0]
         if not math.isclose(alone, together[at], rel_tol=1e-3, abs_tol=1e-3):
             raise Breach(
-                f"gives a completion {alone:.4g} alone and {together[at]:.4g} among others"
+                f"gives one completion two scores: {alone:.4g} alone, {together[at]:.4g} in company"
             )
 
 
