@@ -1,13 +1,17 @@
 """Write the reference pages from the code: ``python docs/generate.py``; ``--check`` only compares.
 
-The pages are config.md (every key), techniques.md (every built-in technique) and cli.md (--help).
+The pages are config.md (every key), techniques.md (every built-in technique) and cli.md (--help);
+in plugins.md the parts between marks are written: what every family and every hook promises.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,12 @@ os.environ["TUNESMITH_DISABLE"] = ""
 import typer
 from pydantic import BaseModel
 
-from tunesmith import plugins
+from tunesmith import hookspecs, plugins, techniques
 from tunesmith.cli import plugin_pages as pages
 from tunesmith.cli.commands import app
 from tunesmith.config import Lifecycle, Of, Section
+from tunesmith.contracts import catalogue, generic
+from tunesmith.contracts.rules import Contract
 from tunesmith.reward_card import RewardGate
 from tunesmith.techniques import FAMILIES, Technique
 
@@ -167,16 +173,104 @@ def _commands(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, 
         yield from _commands(one, (*path, name))
 
 
+def families_part() -> str:
+    """Return a section for every family: its hook, its verbs and what it promises."""
+    rows = ["| hook | family | what for |", "|---|---|---|"]
+    for family in FAMILIES:
+        where = f"[`{family.family}`](#{family.family.lower()})"
+        rows.append(f"| `{family.hook}()` | {where} | {_hook_line(family.hook)} |")
+    parts = ["\n".join(rows) + "\n", "### Every family\n", f"{_TRIED}\n", _promises(generic.EVERY)]
+    source = ast.parse(inspect.getsource(techniques))
+    classes = {node.name: node for node in source.body if isinstance(node, ast.ClassDef)}
+    for family in FAMILIES:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", family.family).lower()
+        parts += [
+            f"### {family.family}\n",
+            f"{inspect.getdoc(family)} Its hook is `{family.hook}()`;"
+            f" `tunesmith plugins new NAME --family {name}` writes a working one.\n",
+            _members(classes[family.family]),
+            "It promises:\n",
+            _promises(catalogue.SPECIFIC[family.family]),
+        ]
+    return "\n".join(parts)
+
+
+_TRIED = (
+    "`tunesmith plugins test` and the pytest plugin try these promises on every technique, and"
+    " those of its family:"
+)
+
+
+def _hook_line(name: str) -> str:
+    return (inspect.getdoc(getattr(hookspecs, name)) or "").strip().rstrip(".")
+
+
+def _promises(contracts: Iterable[Contract]) -> str:
+    return "\n".join(f"- {one.promise}. (`{one.name}`)" for one in contracts) + "\n"
+
+
+def _members(node: ast.ClassDef) -> str:
+    """Return a family's verbs and settings with their docstrings, as its class body has them."""
+    lines = []
+    for at, part in enumerate(node.body):
+        if isinstance(part, ast.FunctionDef):
+            doc = " ".join((ast.get_docstring(part) or "").split())
+            lines.append(f"- `{_signature(part)}`: {doc}")
+        elif isinstance(part, ast.AnnAssign):
+            doc = node.body[at + 1].value.value  # type: ignore[attr-defined]  the string under it
+            lines.append(f"- `{ast.unparse(part)}`: {' '.join(doc.split())}")
+    return "\n".join(lines) + "\n"
+
+
+def _signature(node: ast.FunctionDef) -> str:
+    given = ast.unparse(node.args).removeprefix("self").removeprefix(", ")
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"{node.name}({given}){returns}"
+
+
+def events_part() -> str:
+    """Return every hook that reports, with its arguments."""
+    rows = ["| hook | when |", "|---|---|"]
+    for name in plugins.EVENTS:
+        given = ", ".join(inspect.signature(getattr(hookspecs, name)).parameters)
+        rows.append(f"| `{name}({given})` | {_hook_line(name)} |")
+    return "\n".join(rows) + "\n"
+
+
+def with_parts(page: str, text: str) -> str:
+    """Return a page's text with what is between its marks written anew."""
+    for name, part in PARTS[page].items():
+        begin, end = _marks(name)
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise SystemExit(f"{page} lacks {begin} or {end}")
+        text = f"{before}{begin}\n\n{part()}\n{end}{after}"
+    return text
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: written by docs/generate.py -->", f"<!-- {name}: end -->"
+
+
+PARTS = {"plugins.md": {"families": families_part, "events": events_part}}
 PAGES = {"config.md": config_page, "techniques.md": techniques_page, "cli.md": cli_page}
 
 
 def stale() -> list[str]:
     """Return the pages that differ from what the code says."""
-    return [
-        name
-        for name, page in PAGES.items()
-        if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != NOTE + page()
-    ]
+    return [name for name, text in _written().items() if _read(name) != text]
+
+
+def _written() -> dict[str, str]:
+    """Return every page as the code says it is."""
+    whole = {name: NOTE + page() for name, page in PAGES.items()}
+    return whole | {name: with_parts(name, _read(name)) for name in PARTS}
+
+
+def _read(name: str) -> str:
+    path = DOCS / name
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def main(argv: list[str]) -> int:
@@ -185,8 +279,8 @@ def main(argv: list[str]) -> int:
         if found := stale():
             sys.stderr.write(f"Out of date: {', '.join(found)}. Run `make docs`.\n")
         return 1 if found else 0
-    for name, page in PAGES.items():
-        (DOCS / name).write_text(NOTE + page(), encoding="utf-8")
+    for name, text in _written().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -31,10 +31,29 @@ def test_a_generated_page_is_what_the_code_says(generate, page):
     assert written == generate.NOTE + generate.PAGES[page](), "run `make docs`"
 
 
-def test_every_family_is_in_the_plugin_guide():
+def test_the_generated_parts_of_the_plugin_guide_are_what_the_code_says(generate):
     guide = (DOCS / "plugins.md").read_text(encoding="utf-8")
+    assert guide == generate.with_parts("plugins.md", guide), "run `make docs`"
+    stale = guide.replace("Ways to reshape the logits", "Ways to cook the logits")
+    assert stale != guide == generate.with_parts("plugins.md", stale)
+
+
+def test_every_family_has_a_section_with_its_verbs_and_its_promises():
+    from tunesmith.contracts.catalogue import SPECIFIC
+
+    guide = (DOCS / "plugins.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", guide, re.MULTILINE | re.DOTALL))
     for family in FAMILIES:
-        assert f"`{family.hook}` | `{family.family}`" in guide
+        section = sections[family.family]
+        verbs = [name for name, one in vars(family).items() if callable(one) and name[0] != "_"]
+        assert f"`{family.hook}()`" in section and "plugins new" in section
+        assert all(f"`{verb}(" in section for verb in verbs), family
+        assert all(one.promise in section for one in SPECIFIC[family.family]), family
+
+
+def test_a_missing_mark_in_the_plugin_guide_is_an_error(generate):
+    with pytest.raises(SystemExit, match=r"plugins\.md lacks"):
+        generate.with_parts("plugins.md", "# Plugins")
 
 
 def test_every_section_and_key_is_in_the_config_page():

@@ -7,8 +7,11 @@ are first used, so that `tunesmith --help` waits for none of them.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunesmith.errors import DataError, ModelError, TunesmithError, Waiting
+    from tunesmith.chat import encode_prompt, render_rows
+    from tunesmith.errors import DataError, ModelError, Stopped, TunesmithError, Waiting
+    from tunesmith.evidence.measurements import Answer, Evidence, Measurement, Verdict
     from tunesmith.hookspecs import hookimpl
+    from tunesmith.models import load_model, load_tokenizer, save_model
     from tunesmith.records import (
         Completion,
         Generation,
@@ -50,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Accelerator",
     "Adapter",
+    "Answer",
     "Ask",
     "Completion",
     "DataError",
@@ -59,10 +63,12 @@ __all__ = [
     "Distiller",
     "Engine",
     "Evaluator",
+    "Evidence",
     "FeedbackSource",
     "Gate",
     "Generation",
     "Label",
+    "Measurement",
     "Message",
     "ModelError",
     "OpenEngine",
@@ -77,23 +83,40 @@ __all__ = [
     "Sampler",
     "Score",
     "Scorer",
+    "Stopped",
     "Task",
     "Technique",
     "TrainingJob",
     "TrainingMethod",
     "TunesmithError",
+    "Verdict",
     "Waiting",
     "__version__",
+    "encode_prompt",
     "hookimpl",
+    "load_model",
+    "load_tokenizer",
+    "render_rows",
+    "save_model",
 ]
+
+
+def _modules(name: str) -> tuple[str, ...]:
+    """Return where a public name may be defined."""
+    if name in ("encode_prompt", "render_rows"):
+        return ("tunesmith.chat",)
+    if name in ("load_model", "load_tokenizer", "save_model"):
+        return ("tunesmith.models",)
+    usual = ("errors", "hookspecs", "records", "techniques", "evidence.measurements")
+    return tuple(f"tunesmith.{module}" for module in usual)
 
 
 def __getattr__(name: str) -> Any:
     """Return a public name from the module that defines it."""
     if name in __all__:
-        from tunesmith import errors, hookspecs, records, techniques
+        from importlib import import_module
 
-        for module in (errors, hookspecs, records, techniques):
+        for module in map(import_module, _modules(name)):
             if name in vars(module):
                 globals()[name] = vars(module)[name]
                 return globals()[name]

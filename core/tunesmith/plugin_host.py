@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pluggy
 from pydantic import ValidationError
 
-from tunesmith.errors import ConfigError, PluginError, did_you_mean
+from tunesmith.errors import ConfigError, PluginError, TunesmithError, did_you_mean
 from tunesmith.records import Spec
 from tunesmith.techniques import Technique
 
@@ -108,6 +108,15 @@ class Host:
             return technique(**options)
         except ValidationError as error:
             raise ConfigError(explain(error, technique)) from error
+        except TunesmithError:
+            raise
+        # A stranger's validator may raise anything; a config must not be blamed for it.
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"The {family.family} {name!r} of the plugin {self.provenance(technique)} cannot"
+                f" be built ({type(error).__name__}: {_line(error)}). This is a defect of that"
+                " plugin."
+            ) from error
 
     def provenance(self, technique: type[Technique] | Technique) -> Provenance:
         """Return which plugin, distribution and version a technique comes from."""
@@ -125,6 +134,10 @@ class Host:
         else:
             known[technique.name] = technique
             self.sources[key] = where
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
 def explain(error: ValidationError, technique: type[Technique]) -> str:

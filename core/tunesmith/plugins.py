@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from tunesmith import hookspecs, source_code
+from tunesmith import hookspecs, source_code, watchdog
 from tunesmith.errors import PluginError, did_you_mean
 from tunesmith.plugin_host import Broken, Host, Provenance, explain
 from tunesmith.records import Spec
@@ -68,8 +68,9 @@ def load(entries: list[EntryPoint] | None = None, disabled: set[str] | None = No
     host = Host(manager)
     off = {plain(name) for name in (disabled_plugins() if disabled is None else disabled)}
     # What a stranger prints while it loads must not end up in a JSON document.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), watchdog.loading(log.warning) as doing:
         for entry in installed() if entries is None else entries:
+            doing[:] = [str(_provenance(entry))]
             if is_off(entry, off):
                 host.disabled.append(entry.name)
             else:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tunesmith.errors import ConfigError, DataError, did_you_mean
+from tunesmith.promises import streamed
 from tunesmith.records import Row
 from tunesmith.rows import content, identify, texts, type_of
 from tunesmith.techniques import DatasetFilter
@@ -25,7 +26,7 @@ def filtered(
     seen = [0] * (len(filters) + 1)
     stream = _counted(rows, seen, 0)
     for at, one in enumerate(filters, start=1):
-        stream = _counted(one.apply(stream), seen, at)
+        stream = _counted(streamed(one, "apply", one.apply(stream), dict), seen, at)
     kept = list(stream)
     drops = Counter[str]()
     for at, one in enumerate(filters):

@@ -198,7 +198,11 @@ class Sampler(Technique):
     """True when it chooses among whole answers: `search` is called, and `__call__` never."""
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Return the logits to draw from; shape (batch, vocabulary), masked entries are -inf."""
+        """Return the logits to draw from; shape (batch, vocabulary), masked entries are -inf.
+
+        A sampler may take ``(logits, tokens)`` instead: one list per row with the prompt and all
+        that was written so far, never padded.
+        """
         raise NotImplementedError
 
     def search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunesmith import Outcome, RewardModel, Row, Scorer, TrainingJob, TrainingMethod, plugins
 from tunesmith.errors import GateRefused
+from tunesmith.promises import returned, scoring
 from tunesmith.techniques import Adapter
 from tunesmith_flows import answering, samples, staging
 from tunesmith_flows.bench import Bench
@@ -22,7 +23,8 @@ def work(bench: Bench) -> Outcome:
     section = bench.config.align
     reward = scorer(bench)
     adapter = plugins.build(Adapter, section.adapter) if section.adapter else None
-    outcome = plugins.build(TrainingMethod, section.method).train(
+    method = plugins.build(TrainingMethod, section.method)
+    outcome = method.train(
         TrainingJob(
             rows=lesson(bench),
             model_dir=bench.model(),
@@ -35,6 +37,7 @@ def work(bench: Bench) -> Outcome:
             should_stop=bench.should_stop,
         )
     )
+    outcome = returned(method, "train", outcome, Outcome)
     samples.before_and_after(bench, before=bench.model(), after="aligned")
     return outcome
 
@@ -58,4 +61,5 @@ def scorer(bench: Bench) -> Scorer | None:
             f"The reward model may not train a policy: {judge.metrics['verdict']}."
             " Collect more labels, or change `reward`; its card is stored with the run."
         )
-    return plugins.build(RewardModel, bench.config.reward.model).open(judge.path)
+    model = plugins.build(RewardModel, bench.config.reward.model)
+    return scoring(model, model.open(judge.path))

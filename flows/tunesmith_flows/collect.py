@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tunesmith import Label, Outcome, Pair, Waiting, plugins
+from tunesmith.promises import listed
 from tunesmith.store import Store, campaigns
 from tunesmith.techniques import FeedbackSource
 from tunesmith_flows import staging
@@ -39,7 +40,7 @@ def work(bench: Bench) -> Outcome:
 
 def _at_once(bench: Bench, source: FeedbackSource, pairs: Sequence[Pair]) -> list[Label]:
     """Ask a source that never waits, and keep its labels where people's are kept."""
-    labels = source.judge(pairs, bench.seed)
+    labels = listed(source, "judge", source.judge(pairs, bench.seed), Label)
     if bench.store is not None:
         name = _campaign(bench, bench.store, source, pairs)
         campaigns.import_labels(bench.store, name, labels)

@@ -12,6 +12,7 @@ from tunesmith.evidence.measurements import (
     Verdict,
     write_json_lines,
 )
+from tunesmith.promises import listed, returned
 from tunesmith_flows import exams, staging
 from tunesmith_flows.bench import Bench, write_json
 from tunesmith_flows.contestants import contestants, footprint, parents
@@ -66,13 +67,17 @@ def collect(bench: Bench) -> tuple[Evidence, dict[str, float]]:
 def measure(bench: Bench, evidence: Evidence) -> list[Measurement]:
     """Return what the evaluators of the config make of the evidence."""
     evaluators = [plugins.build(Evaluator, spec) for spec in bench.config.evaluate.evaluators]
-    return [found for evaluator in evaluators for found in evaluator.measure(evidence)]
+    return [
+        found
+        for one in evaluators
+        for found in listed(one, "measure", one.measure(evidence), Measurement)
+    ]
 
 
 def judge(bench: Bench, measurements: Sequence[Measurement]) -> list[Verdict]:
     """Return what the gates of the config say; the release stage obeys them."""
     gates = [plugins.build(Gate, spec) for spec in bench.config.evaluate.gates]
-    return [gate.decide(measurements) for gate in gates]
+    return [returned(gate, "decide", gate.decide(measurements), Verdict) for gate in gates]
 
 
 def _setting(bench: Bench, evidence: Evidence) -> dict[str, object]:

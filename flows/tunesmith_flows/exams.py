@@ -9,6 +9,7 @@ from typing import Any
 
 from tunesmith import DataError, Pair, Row, Sampler, Task, plugins
 from tunesmith.evidence.measurements import Answer, Duel, read_json_lines, write_json_lines
+from tunesmith.promises import listed
 from tunesmith.prompts import label
 from tunesmith.stagekeys import stage_seed
 from tunesmith.techniques import FeedbackSource, PromptStyle
@@ -63,7 +64,7 @@ def _paper(bench: Bench, number: int, spec: dict[str, Any], sampler: Sampler) ->
         )
     shots = [row for row in bench.rows("train") if row.get("task") == task.name]
     for row in rows:  # too few shots are an error now, not when the first model has answered
-        style.messages(task, row, shots)
+        listed(style, "messages", style.messages(task, row, shots), dict)
     return Paper(number, task, style, rows, shots, sampler, seed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunesmith import Distiller, Outcome, Quantizer, TrainingJob, plugins
+from tunesmith.promises import returned
 from tunesmith_flows import staging
 from tunesmith_flows.bench import Bench, write_json
 from tunesmith_flows.tasks import stage_task
@@ -26,7 +27,7 @@ def work(bench: Bench) -> Outcome:
     refuse_adapted(bench.model(), f"{quantizer.name} makes a model smaller")
     parent, taught = _student(bench)
     bench.report({"doing": f"quantizing with {quantizer.name}"})
-    outcome = quantizer.quantize(parent, bench.out)
+    outcome = returned(quantizer, "quantize", quantizer.quantize(parent, bench.out), Outcome)
     outcome.metrics |= taught.metrics
     outcome.timings |= taught.timings
     report = {
@@ -52,7 +53,8 @@ def _student(bench: Bench) -> tuple[Path, Outcome]:
         start = resolve_model(options.pop("student"))
     # Kept beside the quantized files: a taught model is a result of its own.
     folder = bench.out / "student"
-    outcome = plugins.build(Distiller, options).distil(
+    distiller = plugins.build(Distiller, options)
+    outcome = distiller.distil(
         bench.model(),
         TrainingJob(
             rows=bench.rows("train"),
@@ -65,4 +67,4 @@ def _student(bench: Bench) -> tuple[Path, Outcome]:
             should_stop=bench.should_stop,
         ),
     )
-    return folder, outcome
+    return folder, returned(distiller, "distil", outcome, Outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunesmith import Outcome, Row, plugins
+from tunesmith.promises import streamed
 from tunesmith.techniques import DatasetFilter, DatasetSource
 from tunesmith_flows import staging
 from tunesmith_flows.bench import Bench, write_json, write_json_lines
@@ -37,7 +38,7 @@ def read(bench: Bench) -> Iterator[Row]:
     """Yield the rows of every source in order; a stop is honoured between rows."""
     for number, spec in enumerate(bench.config.data.sources):
         source = plugins.build(DatasetSource, spec)
-        for count, row in enumerate(source.rows(), 1):
+        for count, row in enumerate(streamed(source, "rows", source.rows(), dict), 1):
             if count % 1000 == 0:
                 bench.report({"doing": f"{source.name}: {count:,} rows"})
                 staging.check_stop(bench)

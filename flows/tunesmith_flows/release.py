@@ -9,6 +9,7 @@ from typing import Any
 
 from tunesmith import Deployer, ModelError, Outcome, Sampler, plugins, stages
 from tunesmith.errors import GateRefused
+from tunesmith.promises import returned
 from tunesmith.store import Artifact, registry, runs
 from tunesmith_flows import answering, samples, staging
 from tunesmith_flows.bench import Bench, write_json
@@ -124,7 +125,8 @@ def _deploy(bench: Bench, bundle: Artifact) -> dict[str, Any]:
     _link(model, folder)
     _link(bundle.path, folder)
     _link(bench.inputs["evaluate"].path, folder / "evidence")
-    return plugins.build(Deployer, bench.config.release.deployer).deploy(folder)
+    deployer = plugins.build(Deployer, bench.config.release.deployer)
+    return returned(deployer, "deploy", deployer.deploy(folder), dict)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from tunesmith import DataError, Engine, Outcome, Pair, PairSelector, Row, Sampler, plugins
+from tunesmith.promises import two_places
 from tunesmith_flows import answering, staging
 from tunesmith_flows.bench import Bench, write_json_lines
 from tunesmith_flows.tasks import stage_task
@@ -70,7 +71,8 @@ def choose_pairs(
     for response in responses:
         rng, found = Random(f"{seed}/{response['id']}"), 0
         for _ in range(wanted * ATTEMPTS):
-            places = selector.choose(response["answers"], rng)
+            answers = response["answers"]
+            places = two_places(selector, selector.choose(answers, rng), len(answers))
             if places is None or found == wanted:
                 break
             pair, mirrored = make_pair(response, *places), make_pair(response, *reversed(places))

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith import Outcome, RewardModel, TrainingJob, plugins
 from tunesmith.evidence.measurements import Verdict
+from tunesmith.promises import returned, scoring
 from tunesmith_flows import staging
 from tunesmith_flows.bench import Bench, write_json
 from tunesmith_flows.judgements import preferences
@@ -44,8 +45,9 @@ def work(bench: Bench) -> Outcome:
             should_stop=bench.should_stop,
         )
     )
+    outcome = returned(model, "fit", outcome, Outcome)
     bench.report({"doing": f"scoring {len(held)} held-out pairs"})
-    measured = reward_card(model.open(bench.out), held, bench.seed)
+    measured = reward_card(scoring(model, model.open(bench.out)), held, bench.seed)
     gate = section.gate.model_dump() if section.gate else None
     verdict = (
         decide(measured, RewardGate(**gate))

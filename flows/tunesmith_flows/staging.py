@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith import Outcome, Waiting, plugins, settings, stages
+from tunesmith.blame import blamed
 from tunesmith.errors import Stopped
 from tunesmith.stagekeys import ingredients, stage_key
 from tunesmith.store import Artifact, ledger, runs
+from tunesmith.watchdog import watched
 from tunesmith_flows import desk as desks
 from tunesmith_flows.bench import Bench
 from tunesmith_flows.desk import Curve, Desk
@@ -23,6 +26,7 @@ TELLING = (
     *("passed", "model"),
 )
 """Metrics worth a glance when a stage is done, in the order they are shown."""
+log = logging.getLogger("tunesmith.flows")
 Work = Callable[[Bench], Outcome]
 Publish = Callable[[Bench, Artifact], None]
 Versions = dict[str, dict[str, str]]
@@ -48,7 +52,10 @@ def staged(
         artifact, timings = _make(desk, stage, key, work, inputs, publish)
         ledger.finish(desk.store, claim.attempt, artifact.id, timings)
     except BaseException as error:  # whatever it is, the attempt must not stay RUNNING
-        _ended_badly(desk, stage, claim.attempt, error)
+        fault = blamed(error)
+        _ended_badly(desk, stage, claim.attempt, fault)
+        if fault is not error:
+            raise fault from error
         raise
     shutil.rmtree(work_folder(key), ignore_errors=True)
     _finished(desk, stage, artifact, time.monotonic() - began)
@@ -104,7 +111,16 @@ def _make(
     artifacts = desk.store.artifacts
     kind = next(one.kind for one in stages.STAGES if one.name == stage)
     curve = Curve(desk, stage)
-    with curve.log, artifacts.draft(kind) as draft:
+    with (
+        curve.log,
+        watched(lambda said: _warn(desk, stage, said)) as watch,
+        artifacts.draft(kind) as draft,
+    ):
+
+        def report(point: dict[str, Any]) -> None:
+            watch.beat()
+            curve(point)
+
         bench = Bench(
             stage=stage,
             config=desk.config,
@@ -113,7 +129,7 @@ def _make(
             inputs={name: artifacts.get(one) for name, one in inputs.items()},
             run_id=desk.run_id,
             store=desk.store,
-            report=curve,
+            report=report,
             show_samples=lambda variant, told: runs.log_samples(
                 desk.store, desk.run_id, stage, variant, told
             ),
@@ -134,6 +150,13 @@ def _make(
         if publish:
             publish(bench, artifact)
     return artifact, timings
+
+
+def _warn(desk: Desk, stage: str, sentence: str) -> None:
+    """Say that a plugin seems to hang, where people look and in the log."""
+    log.warning("%s: %s", stage, sentence)
+    if desk.progress:
+        desk.progress.point(stage, {"doing": sentence})
 
 
 def _fingerprint(kind: str, folder: Path) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunesmith import Outcome, TrainingJob, TrainingMethod, plugins
+from tunesmith.promises import returned
 from tunesmith.techniques import Adapter
 from tunesmith_flows import samples, staging
 from tunesmith_flows.bench import Bench
@@ -33,5 +34,6 @@ def work(bench: Bench) -> Outcome:
             should_stop=bench.should_stop,
         )
     )
+    outcome = returned(method, "train", outcome, Outcome)
     samples.before_and_after(bench, before=bench.base(), after="tuned")
     return outcome

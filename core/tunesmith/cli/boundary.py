@@ -66,6 +66,7 @@ def told(error: BaseException) -> tuple[str, int]:
     """Return what to say of an error, and the exit code."""
     from tunesmith.errors import ConfigError, Stopped, TunesmithError, Waiting
 
+    error = _blamed(error)
     known: list[tuple[type[BaseException], int]] = [
         (Waiting, WAITING),
         (Stopped, INTERRUPTED),
@@ -83,6 +84,16 @@ def told(error: BaseException) -> tuple[str, int]:
     line = (str(error).strip().splitlines() or [""])[0]
     what = f"{type(error).__name__}: {line}" if line else type(error).__name__
     return f"{what}\nThis is a defect in Tunesmith or a plugin; run again with --debug.", FAILED
+
+
+def _blamed(error: BaseException) -> BaseException:
+    """Return an error that names the plugin whose code raised it, if it was one's."""
+    # Where no plugin was loaded none is at fault, and looking would load them all.
+    if "tunesmith.plugins" not in sys.modules:
+        return error
+    from tunesmith.blame import blamed
+
+    return blamed(error)
 
 
 def _say(message: str) -> None:

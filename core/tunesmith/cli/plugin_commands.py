@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli import plugin_kit
 from tunesmith.cli.options import AsJson
 
 
@@ -21,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
     plugins.command("doctor")(doctor)
     plugins.command("disable", epilog=_DISABLE)(disable)
     plugins.command("enable")(enable)
+    plugin_kit.add_to(plugins)
     app.add_typer(plugins, name="plugins")
 
 

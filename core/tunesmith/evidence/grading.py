@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tunesmith.errors import ConfigError
 from tunesmith.evidence.measurements import Answer
+from tunesmith.promises import listed, returned
 from tunesmith.prompts import label
-from tunesmith.records import Reply, Row
+from tunesmith.records import Reply, Row, Score
 from tunesmith.techniques import Ask, PromptStyle, Task
 
 
@@ -20,14 +21,14 @@ def sit(
     """
     if problems := style.problems_with_task(task):
         raise ConfigError(" ".join(problems))
-    replies = style.answers(task, rows, shots, ask)
+    replies = listed(style, "answers", style.answers(task, rows, shots, ask), Reply, len(rows))
     return [
         _answer(model, task, style, row, reply) for row, reply in zip(rows, replies, strict=True)
     ]
 
 
 def _answer(model: str, task: Task, style: PromptStyle, row: Row, reply: Reply) -> Answer:
-    score = task.score(row, reply.text)
+    score = returned(task, "score", task.score(row, reply.text), Score)
     return Answer(
         model=model,
         task=task.name,

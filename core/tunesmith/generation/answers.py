@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.chat import Prompt, encode_prompt, stop_ids
 from tunesmith.errors import ModelError, Stopped
+from tunesmith.promises import completions
 from tunesmith.records import Completion, Generation, Report
 from tunesmith.techniques import Engine, OpenEngine, Sampler
 
@@ -64,7 +65,8 @@ def answer_ids(
             raise Stopped(f"Stopped after {start} of {len(prompts)} answers.")
         part = slice(start, start + chunk)
         asked = replace(how, seeds=seeds[part], conversations=how.conversations[part])
-        done += engine_open.generate(prompts[part], asked)
+        said = engine_open.generate(prompts[part], asked)
+        done += completions(engine_open, said, len(prompts[part]))
         if report is not None:
             report({"step": len(done), "steps": len(prompts)})
     return done

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tunesmith.errors import ModelError
+from tunesmith.promises import named
 from tunesmith.techniques import Sampler
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def reshaper(sampler: Sampler) -> Reshape:
         out = sampler(logits, tokens) if with_tokens else sampler(logits)  # type: ignore[call-arg]
         if getattr(out, "shape", None) != logits.shape:
             raise ModelError(
-                f"The sampler {sampler.name!r} must return logits of shape {tuple(logits.shape)};"
+                f"{named(sampler)} must return logits of shape {tuple(logits.shape)};"
                 f" got {_describe(out)}."
             )
         return out

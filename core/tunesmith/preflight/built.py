@@ -12,6 +12,7 @@ from tunesmith.config import Lifecycle
 from tunesmith.errors import TunesmithError
 from tunesmith.places import Place, places
 from tunesmith.preflight.outcome import Plan
+from tunesmith.promises import listed
 from tunesmith.techniques import Engine, Quantizer, Technique
 
 T = TypeVar("T", bound=Technique)
@@ -79,11 +80,12 @@ def asked(
 ) -> list[str]:
     """Return a technique's own objections; one that cannot even be asked is a problem itself."""
     try:
-        return list(question())
+        verb = getattr(question, "__name__", "problems")
+        return listed(technique, verb, question(), str)
     except TunesmithError as error:
         return [str(error)]
     # A stranger's check may raise anything, and must not hide what the others say.
-    except Exception as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         where = plugins.host().provenance(technique)
         plan.problem(
             path,
