@@ -15,6 +15,7 @@ from tunesmith.model_facts import ModelFacts
 from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
 from tunesmith.records import Row
+from tunesmith.stages import learns_from_labels
 from tunesmith.techniques import DatasetSource, Task, TrainingMethod
 
 FIRST = 300
@@ -96,7 +97,7 @@ def _check_types(wanted: list[str], built: Built, sample: Sample, plan: Plan) ->
         method = built.one(path, TrainingMethod)
         if stage not in wanted or method is None or not method.rows_type:
             continue
-        if stage == "align" and "preference" in method.rows_type:
+        if stage == "align" and learns_from_labels(method):
             continue  # it learns from the labels, not from these rows
         _require(sample.of(split), method.rows_type, f"{stage} ({method.name})", split, plan)
     if "respond" in wanted:
