@@ -117,7 +117,8 @@ class Align(Section):
     """Training towards the preferences (stage `align`)."""
 
     method: Annotated[Spec, Of(t.TrainingMethod)] = {"name": "grpo"}
-    """How the weights change: with a reward model (grpo), or from the pairs themselves (dpo)."""
+    """How the weights change: with a reward model (grpo, rloo), or from the labels themselves (dpo,
+    kto, orpo, cpo, simpo)."""
     adapter: Annotated[Spec | None, Of(t.Adapter)] = None
     """Which parameters learn; null: all of them."""
     prompts: Count = 256

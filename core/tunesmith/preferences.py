@@ -86,6 +86,31 @@ def _vote(verdict: str, swapped: bool) -> str:
     return "chosen" if (verdict == "second") == swapped else "rejected"
 
 
+def unpaired(rows: Iterable[Row]) -> list[Row]:
+    """Return two unpaired preference rows per preference row: what its labels say of each answer.
+
+    A label for an answer likes it and dislikes the other one, ``both_bad`` dislikes both, a tie
+    says nothing. ``label`` is what most labels say; where they balance it is false and
+    ``undecided`` is true.
+    """
+    return [_alone(row, *sides) for row in rows for sides in (_SIDES, _SIDES[::-1])]
+
+
+_SIDES = ("chosen", "rejected")
+
+
+def _alone(row: Row, side: str, other: str) -> Row:
+    # Rows from elsewhere say no more than who won.
+    p = row.get("p_first", 1.0)
+    votes = Counter(row.get("votes", {}).values()) or {"chosen": p, "rejected": 1 - p}
+    liked, disliked = votes.get(side, 0), votes.get(other, 0) + votes.get("both_bad", 0)
+    kept = {key: row[key] for key in ("task", "group", "pair_id", "n", "agreement") if key in row}
+    return {
+        **kept, "prompt": row["prompt"], "completion": row[side], "label": liked > disliked,
+        "undecided": liked == disliked,
+    }  # fmt: skip
+
+
 def prompt_group(prompt: Sequence[Message]) -> str:
     """Return what the pairs of one prompt have in common; no split separates them."""
     text = json.dumps(list(prompt), sort_keys=True, ensure_ascii=False)

@@ -97,7 +97,12 @@ def _teacher(config: Lifecycle) -> str:
     if config.align is None:
         return ""
     method = plugins.build(TrainingMethod, config.align.method)
-    return "collect" if "preference" in method.rows_type else "reward"
+    return "collect" if learns_from_labels(method) else "reward"
+
+
+def learns_from_labels(method: TrainingMethod) -> bool:
+    """Say whether a method of alignment learns from the labels and needs no reward model."""
+    return "preference" in method.rows_type  # paired or not
 
 
 def _distils(config: Lifecycle) -> bool:

@@ -26,7 +26,7 @@ def work(bench: Bench) -> Outcome:
     method = plugins.build(TrainingMethod, section.method)
     outcome = method.train(
         TrainingJob(
-            rows=lesson(bench),
+            rows=lesson(bench, method),
             model_dir=bench.model(),
             adapter=adapter,
             reward=reward,
@@ -42,10 +42,15 @@ def work(bench: Bench) -> Outcome:
     return outcome
 
 
-def lesson(bench: Bench) -> list[Row]:
-    """Return preference rows for a method that learns from them, else prompts to try out."""
+def lesson(bench: Bench, method: TrainingMethod) -> list[Row]:
+    """Return labelled answers for a method that learns from them, else prompts to try out."""
+    from tunesmith.preferences import unpaired
+    from tunesmith.rows import canonical
+
     if "collect" in bench.inputs:
-        return preferences(bench)
+        pairs = preferences(bench)
+        alone = canonical(method.rows_type) == "unpaired-preference"
+        return unpaired(pairs) if alone else pairs
     section, respond = bench.config.align, bench.config.respond
     tasks = respond.tasks if respond else []
     return answering.choose(bench.rows("prompts"), tasks, section.prompts, bench.seed)

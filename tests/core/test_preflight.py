@@ -204,9 +204,26 @@ class TestOrder:
     def test_a_stage_without_its_forerunner_is_refused(self, opened, gone, words):
         assert words in problems(opened, **{gone: None})
 
-    def test_a_method_that_follows_a_reward_needs_one(self, opened):
-        text = problems(opened, reward=None, align={"method": "grpo"})
-        assert "align: it needs the stage reward" in text
+    @pytest.mark.parametrize("method", ["grpo", "rloo"])
+    def test_a_method_that_follows_a_reward_needs_one(self, opened, method):
+        assert problems(opened, align={"method": method}) == ""
+        text = problems(opened, reward=None, align={"method": method})
+        assert f"align: it needs the stage reward, because {method} follows" in text
+
+    @pytest.mark.parametrize("method", ["kto", "orpo", "cpo", "simpo"])
+    def test_a_method_that_learns_from_labels_needs_no_reward(self, opened, method):
+        assert problems(opened, reward=None, align={"method": method}) == ""
+        text = problems(opened, collect=None, reward=None, align={"method": method})
+        assert f"align: it needs the stage collect, because {method} learns from the labels" in text
+
+    def test_rows_for_kto_are_thumbs_when_it_tunes(self, opened, tmp_path):
+        thumbs = [{**PAIR, "prompt": f"Say {n}.", "label": n % 2 == 0} for n in range(30)]
+        changes = only_tune(rows_file(tmp_path / "t.jsonl", *thumbs), tune={"method": "kto"})
+        assert problems(opened, **changes) == ""
+        pairs = [{**PAIR, "prompt": f"Say {n}."} for n in range(30)]
+        changes = only_tune(rows_file(tmp_path / "p.jsonl", *pairs), tune={"method": "kto"})
+        text = problems(opened, **changes)
+        assert "tune (kto) needs unpaired-preference rows" in text and "lacks label" in text
 
     def test_nothing_but_pretraining_starts_from_scratch(self, opened):
         assert "tune.method: sft cannot make a model from nothing" in problems(

@@ -16,6 +16,7 @@ from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
 from tunesmith.prompts import label
 from tunesmith.records import Message, Row
+from tunesmith.stages import learns_from_labels
 from tunesmith.techniques import DatasetSource, PromptStyle, Task, TrainingMethod
 
 FIRST = 300
@@ -97,7 +98,7 @@ def _check_types(wanted: list[str], built: Built, sample: Sample, plan: Plan) ->
         method = built.one(path, TrainingMethod)
         if stage not in wanted or method is None or not method.rows_type:
             continue
-        if stage == "align" and "preference" in method.rows_type:
+        if stage == "align" and learns_from_labels(method):
             continue  # it learns from the labels, not from these rows
         _require(sample.of(split), method.rows_type, f"{stage} ({method.name})", split, plan)
     if "respond" in wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tunesmith.config import Lifecycle
 from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
+from tunesmith.stages import learns_from_labels
 from tunesmith.techniques import FeedbackSource, TrainingMethod
 
 NEEDS = {
@@ -47,7 +48,7 @@ def _check_align(wanted: list[str], built: Built, plan: Plan) -> None:
     method = built.one("align.method", TrainingMethod)
     if method is None:
         return
-    if "preference" in method.rows_type:
+    if learns_from_labels(method):
         _require("collect", "align", f"{method.name} learns from the labels", wanted, plan)
         return
     _require("reward", "align", f"{method.name} follows a reward model", wanted, plan)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from tunesmith.errors import ModelError, Stopped
 from tunesmith.records import TrainingJob
@@ -43,6 +42,15 @@ class Objective(Protocol):
 
     def loss(self, rows: Indices) -> Tensor:
         """Return the summed loss of these rows."""
+        ...
+
+
+@runtime_checkable
+class WholeStep(Protocol):
+    """An objective that looks at a whole step before the losses of its parts are asked for."""
+
+    def begin(self, step: Step) -> None:
+        """Take note of the step's rows; nothing is learnt from it."""
         ...
 
 
@@ -97,6 +105,8 @@ def run_loop(
     Raises Stopped once the checkpoint is written when ``job.should_stop()``; ModelError when the
     loss is not finite.
     """
+    import torch
+
     optimisers = build_optimisers(
         model,
         settings.optimiser,
@@ -108,22 +118,14 @@ def run_loop(
     identity = {**key, "seed": job.seed, "plan": describe(list(steps)), "loop": _identity(settings)}
     checkpointer = Checkpointer(job.work, identity, model, optimisers)
     runner = _Runner(model, steps, objective, settings, job, checkpointer)
-    with _private_randomness():
+    # The caller's random state stays as it was; the loop seeds each step for itself.
+    with torch.random.fork_rng():
         return runner.run()
 
 
 def _identity(settings: LoopSettings) -> dict[str, Any]:
     fields = asdict(settings).items()
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields}
-
-
-@contextmanager
-def _private_randomness() -> Iterator[None]:
-    """Leave the caller's random state as it was; the loop seeds each step for itself."""
-    import torch
-
-    with torch.random.fork_rng():
-        yield
 
 
 @dataclass(slots=True)
@@ -184,6 +186,8 @@ class _Runner:
         return rate(step, len(self.steps), how.warmup, how.schedule, how.floor)
 
     def _gradients(self, micros: Step) -> float:
+        if isinstance(self.objective, WholeStep):
+            self.objective.begin(micros)
         total = sum(self.objective.weight(rows) for rows in micros)
         losses = []
         for rows in micros:

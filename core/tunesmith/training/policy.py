@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation: advantages, the clipped loss, and what to watch.
+"""Policy optimisation: what its kinds must say, and GRPO's advantages and clipped loss.
 
 What is per token is flat (see ``logprobs``); what is per completion is (rows,), and the completions
 of one prompt stand together.
@@ -7,7 +7,7 @@ of one prompt stand together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from tunesmith.training.logprobs import FlatLogprobs
 
@@ -41,6 +41,80 @@ class PolicyLoss:
     loss: Tensor
     kl: float
     clipped: float
+
+
+class PolicyObjective(Protocol):
+    """What one kind of policy optimisation makes of rewards."""
+
+    @property
+    def asks_reference(self) -> bool:
+        """Whether it depends on the model the policy started from."""
+        ...
+
+    @property
+    def charges_drift(self) -> bool:
+        """Whether an answer's reward depends on how far the policy has drifted with it."""
+        ...
+
+    def advantages(self, rewards: Tensor, drift: Tensor | None, size: int) -> Tensor:
+        """Return how good each completion is, (rows,), from rewards in groups of ``size``.
+
+        ``drift`` is the completions' log policy/reference in nats, where ``charges_drift``.
+        """
+        ...
+
+    def divisors(self, lengths: Tensor, longest: int) -> Tensor:
+        """Return what each row's summed loss is divided by, (rows,), for all rows of a step."""
+        ...
+
+    def loss(
+        self,
+        now: FlatLogprobs,
+        before: Tensor,
+        reference: Tensor | None,
+        advantages: Tensor,
+        divide_by: Tensor,
+    ) -> PolicyLoss:
+        """Return the loss of some rows, see `policy_loss`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRelative:
+    """GRPO (Shao et al. 2024): better than its group, token by token; distance in the loss."""
+
+    clip: Clip
+    normalise: Normalise = "dr_grpo"
+    scale: Scale = "group"
+
+    @property
+    def asks_reference(self) -> bool:
+        """Whether the distance costs anything."""
+        return self.clip.beta > 0
+
+    @property
+    def charges_drift(self) -> bool:
+        """Never: the distance is in the loss."""
+        return False
+
+    def advantages(self, rewards: Tensor, drift: Tensor | None, size: int) -> Tensor:
+        """Return the rewards relative to their groups, (rows,)."""
+        return group_advantages(rewards, size, self.scale)
+
+    def divisors(self, lengths: Tensor, longest: int) -> Tensor:
+        """Return what each row's summed loss is divided by, (rows,)."""
+        return divisors(lengths, self.normalise, longest)
+
+    def loss(
+        self,
+        now: FlatLogprobs,
+        before: Tensor,
+        reference: Tensor | None,
+        advantages: Tensor,
+        divide_by: Tensor,
+    ) -> PolicyLoss:
+        """Return the clipped loss per token with the distance added."""
+        return policy_loss(now, before, reference, advantages, divide_by, self.clip)
 
 
 def group_advantages(rewards: Tensor, size: int, scale: Scale = "group") -> Tensor:

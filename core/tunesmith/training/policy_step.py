@@ -15,14 +15,7 @@ from tunesmith.training.logprobs import logprobs
 from tunesmith.training.loop import mixed_precision
 from tunesmith.training.losses import Forward
 from tunesmith.training.optimisers import Schedule
-from tunesmith.training.policy import (
-    Clip,
-    Normalise,
-    Scale,
-    divisors,
-    group_advantages,
-    policy_loss,
-)
+from tunesmith.training.policy import PolicyObjective
 from tunesmith.training.rollouts import Rollout
 
 if TYPE_CHECKING:
@@ -31,12 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """How to step; see the options of `grpo`."""
+    """How to step; see the options of `grpo` and `rloo`."""
 
     steps: int
-    clip: Clip
-    normalise: Normalise
-    scale: Scale
+    objective: PolicyObjective
     iterations: int
     temperature: float
     warmup: float
@@ -84,8 +75,8 @@ class PolicyStep:
         )
         self.micros = plan(rollout.tokens.lengths, size, 0, epochs=1.0)[0]
         self.lengths = torch.from_numpy(rollout.tokens.targets)
-        self.advantages = group_advantages(rollout.rewards, group, how.scale)
-        self.divide_by = divisors(self.lengths, how.normalise, longest).to(self.model.device)
+        self.group, self.advantages = group, torch.zeros(len(rollout.tokens))
+        self.divide_by = how.objective.divisors(self.lengths, longest).to(self.model.device)
         self.before: list[Tensor] = []
         self.theirs: list[Tensor | None] = []
         self.watched: dict[str, float] = {}
@@ -93,6 +84,8 @@ class PolicyStep:
     def gradients(self, *, first: bool) -> None:
         """Add up the gradients of all micro-batches; the first time, remember the start."""
         sums = dict.fromkeys(("loss", "kl", "clip_fraction", "entropy"), 0.0)
+        if first:
+            self._judge()
         self.model.train()
         for at, batch in enumerate(self.micros):
             for name, value in self._micro(at, batch, first=first).items():
@@ -106,10 +99,33 @@ class PolicyStep:
         else:
             self.watched["clip_fraction"] = per_token["clip_fraction"]
 
+    def _judge(self) -> None:
+        """Work out the advantages, and what the reference says of the completions."""
+        import torch
+
+        objective, drift = self.how.objective, None
+        if objective.charges_drift:
+            drift = torch.zeros(len(self.lengths))
+        for batch in self.micros:
+            with mixed_precision(self.model, self.how.dtype):
+                self.theirs.append(theirs := self._reference(batch))
+                if drift is not None and theirs is not None:
+                    drift[batch] = self._drift(batch, theirs)
+        self.advantages = objective.advantages(self.rollout.rewards, drift, self.group)
+
+    def _drift(self, batch: Indices, theirs: Tensor) -> Tensor:
+        """Return log policy/reference of whole completions, without dropout, (rows,)."""
+        import torch
+
+        self.model.eval()
+        with torch.no_grad():
+            ours = logprobs(
+                self.voices.policy, self.rollout.tokens, batch, temperature=self.how.temperature
+            )
+        return ours.sums(ours.values - theirs).cpu()
+
     def _micro(self, at: int, batch: Indices, *, first: bool) -> dict[str, float]:
         with mixed_precision(self.model, self.how.dtype):
-            if first:
-                self.theirs.append(self._reference(batch))
             now = logprobs(
                 self.voices.policy, self.rollout.tokens, batch,
                 temperature=self.how.temperature, entropy=True,
@@ -117,8 +133,8 @@ class PolicyStep:
         if first:
             self.before.append(now.values.detach())
         gain = self.advantages[batch].to(now.values.device)
-        found = policy_loss(
-            now, self.before[at], self.theirs[at], gain, self.divide_by[batch], self.how.clip
+        found = self.how.objective.loss(
+            now, self.before[at], self.theirs[at], gain, self.divide_by[batch]
         )
         found.loss.backward()  # type: ignore[no-untyped-call]
         spread = 0.0 if now.entropy is None else float(now.entropy.sum())
@@ -130,7 +146,7 @@ class PolicyStep:
     def _reference(self, batch: Indices) -> Tensor | None:
         import torch
 
-        if self.how.clip.beta == 0 and self.how.max_kl is None:
+        if not self.how.objective.asks_reference and self.how.max_kl is None:
             return None
         with self.voices.asking_reference(), torch.no_grad():
             asked, heat = self.voices.reference, self.how.temperature

@@ -72,7 +72,7 @@ def pair_rows(
     if not kept:
         raise DataError(f"None of the {len(rows)} labelled pairs prefers one answer: all are ties.")
     tokens = TokenRows.build(render_rows(tokenizer, [r for row in kept for r in _answers(row)]))
-    _check_lengths(tokens, longest)
+    check_lengths(tokens, longest)
     raw = np.array([pair_weight(row, weights) for row in kept], dtype=np.float32)
     if not raw.any():
         raise DataError(f"No labelled pair has a weight above 0 with `weights: {weights}`.")
@@ -85,7 +85,8 @@ def _answers(row: Row) -> list[Row]:
     return [{"prompt": row["prompt"], "completion": row[side]} for side in ("chosen", "rejected")]
 
 
-def _check_lengths(tokens: TokenRows, longest: int | None) -> None:
+def check_lengths(tokens: TokenRows, longest: int | None) -> None:
+    """Raise DataError when answers are longer than ``longest`` tokens with their prompts."""
     over = 0 if longest is None else int((tokens.lengths > longest).sum())
     if over:
         raise DataError(

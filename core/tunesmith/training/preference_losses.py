@@ -7,15 +7,36 @@ published one; between, it is its expectation over the labels. All tensors are (
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Loss = Literal["sigmoid", "hinge", "ipo"]
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a policy and the model it started from give some answers; all tensors (answers,)."""
+
+    logprob: Tensor
+    """Log-probability of the whole answer, in nats."""
+    reference: Tensor
+    """The same of the starting model; 0 for methods that do not ask it."""
+    tokens: Tensor
+    """How many tokens the answer has, its end of turn included."""
+
+    @property
+    def moved(self) -> Tensor:
+        """What the answer gained since the start, in nats."""
+        return self.logprob - self.reference
+
+    @property
+    def average(self) -> Tensor:
+        """Log-probability per token."""
+        return self.logprob / self.tokens
 
 
-def soft(loss_if_chosen: Tensor, loss_if_rejected: Tensor, p: Tensor) -> Tensor:
+def soft(loss_if_chosen: Tensor, loss_if_rejected: Tensor, p: Tensor | float) -> Tensor:
     """Return the expectation of a loss over the labels of each pair."""
     return p * loss_if_chosen + (1 - p) * loss_if_rejected
 
@@ -44,21 +65,3 @@ def rao_kupper_loss(gap: Tensor, p: Tensor, tied: Tensor, threshold: float) -> T
     # P(tie) = 1 - P(win) - P(loss) = sigmoid(t + gap) sigmoid(t - gap) (1 - exp(-2 t))
     level = math.log(-math.expm1(-2 * threshold))
     return decided - tied * (logsigmoid(threshold + gap) + logsigmoid(threshold - gap) + level)
-
-
-def dpo_loss(
-    gap: Tensor, p: Tensor, *, loss: Loss = "sigmoid", beta: float = 0.1, smoothing: float = 0.0
-) -> Tensor:
-    """Return the DPO loss per pair (Rafailov et al. 2023), (pairs,).
-
-    ``gap`` is log pi/ref of chosen minus that of rejected: summed over tokens, for ``ipo`` (Azar
-    et al. 2023) averaged. ``smoothing`` is the chance that a label is wrong (conservative DPO,
-    Mitchell 2023); ``hinge`` is SLiC's (Zhao et al. 2023).
-    """
-    p = p * (1 - smoothing) + (1 - p) * smoothing
-    if loss == "ipo":
-        goal = 1 / (2 * beta)
-        return soft((gap - goal) ** 2, (gap + goal) ** 2, p)
-    if loss == "hinge":
-        return soft((1 - beta * gap).relu(), (1 + beta * gap).relu(), p)
-    return bradley_terry_loss(beta * gap, p)

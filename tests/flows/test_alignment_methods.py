@@ -1,0 +1,51 @@
+"""Every way of alignment goes through a lifecycle: it gets the rows it learns from."""
+
+import json
+
+import pytest
+from tests.flows.conftest import artifact
+
+from tunesmith.store import open_store, queries
+
+LABELLED = ("data", "tune", "respond", "collect")
+LORA = {"name": "lora", "r": 2}
+ASKING = {
+    "steps": 2, "prompts_per_step": 2, "num_generations": 2, "max_completion_length": 8,
+    "dtype": "float32",
+}  # fmt: skip
+
+
+def aligned(home, report):
+    """Return what the manifest of the aligned model says: its metrics and its inputs."""
+    folder = artifact(home, report, "align")
+    assert (folder / "model.safetensors").is_file()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return manifest["metrics"], {name.partition("-")[0] for name in manifest["inputs"]}
+
+
+def test_methods_that_learn_from_labels_share_what_was_collected(home, lifecycle, plainly):
+    seen = {}
+    for method in ("kto", "orpo", "simpo"):
+        align = {"method": {"name": method, "dtype": "float32"}, "adapter": LORA}
+        done = plainly(lifecycle(only=LABELLED, align=align))
+        assert done["status"] == "COMPLETED"
+        seen[method], inputs = aligned(home, done)
+        assert "preferences" in inputs and "reward_model" not in inputs
+        if method != "kto":
+            worked = [s.stage for s in queries.stages(open_store(), done["run"]) if not s.cached]
+            assert worked == ["align"], "the labels are those of the first run"
+    pairs = seen["orpo"]["pairs"]
+    kto = seen["kto"]
+    # Ties and answers that are both bad tell the two apart; what is decided is in both.
+    assert pairs > 0 and kto["desirable"] == pairs and kto["undesirable"] >= pairs
+    assert seen["simpo"]["pairs"] == pairs
+
+
+@pytest.mark.parametrize("method", ["rloo"])
+def test_methods_that_sample_follow_the_reward_model(home, lifecycle, plainly, method):
+    align = {"method": {"name": method, **ASKING}, "adapter": LORA, "prompts": 4}
+    done = plainly(lifecycle(only=(*LABELLED, "reward"), align=align))
+    assert done["status"] == "COMPLETED"
+    metrics, inputs = aligned(home, done)
+    assert metrics["steps"] == 2 and "reward_before" in metrics
+    assert "reward_model" in inputs and "preferences" not in inputs
