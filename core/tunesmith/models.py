@@ -49,11 +49,14 @@ def check_model(folder: Path) -> ModelFacts:
     return facts
 
 
-def load_model(folder: Path, dtype: str | torch.dtype = "float32") -> PreTrainedModel:
+def load_model(
+    folder: Path, dtype: str | torch.dtype = "float32", attention: str | None = None
+) -> PreTrainedModel:
     """Load a causal language model on the CPU, in evaluation mode.
 
-    ``dtype`` is a torch dtype or its name. Raises ModelError when the folder is unsafe or
-    incomplete, when weights are missing or of the wrong shape, or hold NaN or infinity.
+    ``dtype`` is a torch dtype or its name, ``attention`` one of transformers' implementations.
+    Raises ModelError when the folder is unsafe or incomplete, when weights are missing or of the
+    wrong shape, or hold NaN or infinity.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -70,8 +73,9 @@ def load_model(folder: Path, dtype: str | torch.dtype = "float32") -> PreTrained
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                **({"attn_implementation": attention} if attention else {}),
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise ModelError(f"{folder} could not be loaded: {_first_line(error)}") from error
     _check_loaded(folder, model, info)
     loaded: PreTrainedModel = model.eval()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli import configs, data, history, lifecycle, plugin_commands, upkeep
+from tunesmith.cli import configs, data, history, lifecycle, plugin_commands, proving, upkeep
 
 app = typer.Typer(
     name="tunesmith",
@@ -58,5 +58,6 @@ lifecycle.add_to(app)
 history.add_to(app)
 data.add_to(app)
 configs.add_to(app)
+proving.add_to(app)
 plugin_commands.add_to(app)
 upkeep.add_to(app)
