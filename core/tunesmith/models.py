@@ -49,11 +49,14 @@ def check_model(folder: Path) -> ModelFacts:
     return facts
 
 
-def load_model(folder: Path, dtype: str | torch.dtype = "float32") -> PreTrainedModel:
+def load_model(
+    folder: Path, dtype: str | torch.dtype = "float32", attention: str | None = None
+) -> PreTrainedModel:
     """Load a causal language model on the CPU, in evaluation mode.
 
-    ``dtype`` is a torch dtype or its name. Raises ModelError when the folder is unsafe or
-    incomplete, when weights are missing or of the wrong shape, or hold NaN or infinity.
+    ``dtype`` is a torch dtype or its name, ``attention`` one of transformers' implementations.
+    Raises ModelError when the folder is unsafe or incomplete, when weights are missing or of the
+    wrong shape, or hold NaN or infinity.
 
     A folder whose adapter cannot be merged (see `adapted`) gives a PEFT model, base and adapter
     together; generation and scoring know how to run it, training and export refuse it.
@@ -61,15 +64,17 @@ def load_model(folder: Path, dtype: str | torch.dtype = "float32") -> PreTrained
     check_model(folder)
     beside = adapted.read_marker(folder)
     if beside is None:
-        return _load_plain(folder, dtype)
+        return _load_plain(folder, dtype, attention)
     base = folder / adapted.BASE
     whole: PreTrainedModel = adapted.attach(
-        _load_plain(base, dtype), folder, beside, weights_digest(base)
+        _load_plain(base, dtype, attention), folder, beside, weights_digest(base)
     )
     return whole
 
 
-def _load_plain(folder: Path, dtype: str | torch.dtype) -> PreTrainedModel:
+def _load_plain(
+    folder: Path, dtype: str | torch.dtype, attention: str | None = None
+) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -84,8 +89,9 @@ def _load_plain(folder: Path, dtype: str | torch.dtype) -> PreTrainedModel:
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                **({"attn_implementation": attention} if attention else {}),
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise ModelError(f"{folder} could not be loaded: {_first_line(error)}") from error
     _check_loaded(folder, model, info)
     loaded: PreTrainedModel = model.eval()

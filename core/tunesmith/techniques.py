@@ -300,10 +300,21 @@ class Accelerator(Technique):
     hook = "register_accelerators"
     engine: ClassVar[str] = ""
     """The engine this setting is for."""
+    engines: ClassVar[tuple[str, ...]] = ()
+    """The engines it is for, where they are several."""
+
+    @classmethod
+    def runs_on(cls) -> tuple[str, ...]:
+        """Return the names of the engines it is for."""
+        return cls.engines or (cls.engine,)
 
     def options(self) -> dict[str, Any]:
         """Return the engine options that switch it on."""
         raise NotImplementedError
+
+    def options_for(self, engine: str) -> dict[str, Any]:
+        """Return the options in one engine's words, for a technique whose engines differ."""
+        return self.options()
 
 
 class OpenEngine(Protocol):

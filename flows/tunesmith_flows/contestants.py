@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tunesmith import Engine, ModelError, Quantizer, plugins
 from tunesmith.evidence.measurements import Answer, Footprint
-from tunesmith_flows import answering
+from tunesmith_flows import answering, proving
 from tunesmith_flows.bench import Bench
 from tunesmith_flows.samples import REFERENCE
 
@@ -70,14 +70,17 @@ def _quantized(bench: Bench, parent: Contestant) -> list[Contestant]:
 
 
 def engine_of(bench: Bench) -> Engine:
-    """Return the engine that runs what the quantizer wrote, with the config's accelerators."""
+    """Return the engine that runs what the quantizer wrote, with the accelerators that hold."""
     from tunesmith import Accelerator
-    from tunesmith.generation.accelerate import with_accelerators
+    from tunesmith.generation.accelerate import fits, with_accelerators
 
     section = bench.config.optimise
     engine = plugins.build(Engine, plugins.build(Quantizer, section.quantizer).engine)
     wanted = [plugins.build(Accelerator, spec) for spec in section.accelerators]
-    return with_accelerators(engine, [one for one in wanted if one.engine == engine.name])
+    path = bench.inputs["optimise"].path / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    wanted = [one for one in wanted if fits(engine, one)]
+    return with_accelerators(engine, proving.still_on(report, wanted))
 
 
 def _on_engine(bench: Bench, parent: Contestant, engine: Engine) -> Contestant:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith import Distiller, Outcome, Quantizer, TrainingJob, plugins
+from tunesmith import Distiller, Engine, Outcome, Quantizer, TrainingJob, plugins
 from tunesmith.promises import returned
-from tunesmith_flows import staging
+from tunesmith_flows import proving, staging
 from tunesmith_flows.bench import Bench, write_json
 from tunesmith_flows.tasks import stage_task
 
@@ -18,7 +18,7 @@ def optimise(run_id: str, made: dict[str, str]) -> str:
 
 
 def work(bench: Bench) -> Outcome:
-    """Write the quantized model, and a report of what it weighs."""
+    """Write the quantized model, and a report of what it weighs and which accelerators hold."""
     from tunesmith.adapted import refuse_adapted
     from tunesmith.models import parameter_count
 
@@ -30,11 +30,16 @@ def work(bench: Bench) -> Outcome:
     outcome = returned(quantizer, "quantize", quantizer.quantize(parent, bench.out), Outcome)
     outcome.metrics |= taught.metrics
     outcome.timings |= taught.timings
+    engine = plugins.build(Engine, quantizer.engine)
+    proofs = proving.proven(bench, engine, bench.out, parent)
+    if proofs:
+        outcome.metrics["accelerators"] = {one["name"]: one["on"] for one in proofs}
     report = {
         **outcome.metrics,
         "parent": bench.model_name(),
         "parameters": parameter_count(parent),
         "engine": quantizer.engine,
+        "accelerators": proofs,
     }
     write_json(bench.out / "report.json", report)
     return outcome

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli import configs, data, history, lifecycle, plugin_commands, prompt, upkeep
+from tunesmith.cli import (
+    configs,
+    data,
+    history,
+    lifecycle,
+    plugin_commands,
+    prompt,
+    proving,
+    upkeep,
+)
 
 app = typer.Typer(
     name="tunesmith",
@@ -59,5 +68,6 @@ history.add_to(app)
 data.add_to(app)
 prompt.add_to(app)
 configs.add_to(app)
+proving.add_to(app)
 plugin_commands.add_to(app)
 upkeep.add_to(app)

@@ -67,6 +67,17 @@ def generate(
     return [completion(written[i], how, decode) for i in range(len(prompts))]
 
 
+def next_logits(model: PreTrainedModel, texts: Sequence[list[int]]) -> Tensor:
+    """Return the logits after each text, in one batch, (texts, vocabulary), float32."""
+    from tunesmith.plugins import build
+    from tunesmith.techniques import Sampler
+
+    how = Generation(build(Sampler, "greedy"), 1, [0] * len(texts), ())
+    check_request(texts, how, context_length(model), model.config.get_text_config().vocab_size)
+    with evaluating(model):
+        return lay_out(model, list(texts), [0] * len(texts), how).logits()
+
+
 def completion(ids: list[int], how: Generation, decode: Decode) -> Completion:
     """Return the record of what was written; it stopped if the last token is a stop token."""
     if ids and ids[-1] in how.stop_ids:

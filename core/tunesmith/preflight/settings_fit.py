@@ -7,7 +7,8 @@ from functools import partial
 from tunesmith import plugins
 from tunesmith.adapted import reason
 from tunesmith.config import Lifecycle
-from tunesmith.errors import did_you_mean
+from tunesmith.errors import TunesmithError, did_you_mean
+from tunesmith.generation.accelerate import with_accelerators
 from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
 from tunesmith.prompts import label
@@ -151,9 +152,21 @@ def _check_papers(built: Built, plan: Plan) -> None:
 def _check_accelerators(built: Built, plan: Plan) -> None:
     quantizer = built.one("optimise.quantizer", Quantizer)
     for path, one in built.under("optimise.accelerators", Accelerator).items():
-        if quantizer is not None and one.engine != quantizer.engine:
+        if quantizer is not None and quantizer.engine not in one.runs_on():
             plan.problem(
                 path,
-                f"{one.name} is for the engine {one.engine}, but what {quantizer.name} writes runs"
-                f" on {quantizer.engine}. Take it out.",
+                f"{one.name} is for the engine {' or '.join(one.runs_on())}, but what"
+                f" {quantizer.name} writes runs on {quantizer.engine}. Take it out.",
             )
+            return
+    _check_together(built, plan)
+
+
+def _check_together(built: Built, plan: Plan) -> None:
+    engine = built.one("optimise.quantizer.engine", Engine)
+    if engine is None:
+        return
+    try:
+        with_accelerators(engine, list(built.under("optimise.accelerators", Accelerator).values()))
+    except TunesmithError as error:
+        plan.problem("optimise.accelerators", str(error))

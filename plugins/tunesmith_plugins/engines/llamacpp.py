@@ -16,14 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tunesmith import Completion, Engine, Generation, ModelError, OpenEngine, hookimpl
 from tunesmith.adapted import refuse_adapted
 from tunesmith.generation.batching import check_request, fixed_batches
+from tunesmith.generation.drafting import check_draft
 from tunesmith.generation.reference import Decode, completion, decoder
+from tunesmith.models import resolve_model
 from tunesmith_plugins.engines.llamacpp_process import Connection, running
 
 _LONGEST = 8192
@@ -72,6 +74,27 @@ class LlamaCpp(Engine):
     """Keep a sequence's prompt for the next one that begins alike (see `prefix_cache`)."""
     gpu_layers: int = Field(default=0, ge=0)
     """Layers held by a GPU, for builds of llama.cpp that have one."""
+    flash_attention: Literal["auto", "on", "off"] = "auto"
+    """Flash attention; `auto` is off in exact mode, else llama.cpp's choice."""
+    lookup: int = Field(default=0, ge=0, le=64)
+    """Tokens guessed from the text itself (see `speculative_prompt_lookup`); 0 guesses none."""
+    lookup_after: int = Field(default=3, ge=1, le=16)
+    """Tokens that must have stood in the text before, for a guess at what follows."""
+    draft: str | None = None
+    """A folder whose smaller GGUF file guesses (see `speculative_draft_model`)."""
+    draft_tokens: int = Field(default=4, ge=1, le=64)
+    """Tokens that the smaller model writes ahead."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.exact and self.flash_attention == "on":
+            raise ValueError(
+                "flash attention changes the last bits of an answer with the company it keeps;"
+                " set exact: false where only throughput counts"
+            )
+        if self.lookup and self.draft:
+            raise ValueError("guesses come from the text (lookup) or from a draft model, not both")
+        return self
 
     @contextmanager
     def open(self, model: Path) -> Iterator[OpenEngine]:
@@ -90,10 +113,21 @@ class LlamaCpp(Engine):
             "context": self.context or min(context, _LONGEST),
             "cache_prompt": self.cache_prompt,
             "gpu_layers": self.gpu_layers,
+            "flash_attention": self.flash_attention,
+            "lookup": self.lookup,
+            "lookup_after": self.lookup_after,
+            "draft": str(self._draft(model)) if self.draft else None,
+            "draft_tokens": self.draft_tokens,
         }
         with running(settings) as connection:
             limit = min(context, settings["context"])
             yield OpenLlamaCpp(self, connection, _decode(model), limit, vocabulary)
+
+    def _draft(self, model: Path) -> Path:
+        folder = resolve_model(self.draft or "")
+        file = _only_file(folder)
+        check_draft(folder, model)
+        return file
 
     def reads(self, model: Path) -> bool:
         """Say whether the folder holds exactly one GGUF file."""
@@ -110,7 +144,8 @@ class OpenLlamaCpp:
     context: int
     vocabulary: int
     counts: Counter[str] = field(default_factory=Counter)
-    """Tokens so far: ``evaluated`` of prompts, ``cached`` of prompts, ``written``."""
+    """Tokens so far: ``evaluated`` of prompts, ``cached`` of prompts, ``written``, ``proposed`` and
+    ``accepted`` by speculation; ``target_steps`` and ``plain_steps`` are summed over rows."""
 
     def generate(self, prompts: Sequence[list[int]], how: Generation) -> list[Completion]:
         """Continue each prompt (token ids); one completion per prompt, in order.
@@ -127,6 +162,17 @@ class OpenLlamaCpp:
             )
             written.update(zip(batch, rows, strict=True))
         return [completion(written[i], how, self.decode) for i in range(len(prompts))]
+
+    def next_logprobs(self, texts: Sequence[list[int]], most: int) -> list[dict[int, float]]:
+        """Return the log-probabilities of the ``most`` best next tokens after each text."""
+        request = {**_NEUTRAL, "prompt": list(texts), "n_predict": 1, "n_probs": most}
+        # What is reported is from before any bias; an end of turn alone would report nothing.
+        request |= {"ignore_eos": True, "return_tokens": True, "stream": False}
+        return [
+            {int(one["id"]): float(one["logprob"]) for one in place["top_logprobs"]}
+            for answer in self.connection.complete(request)
+            for place in answer["completion_probabilities"][:1]
+        ]
 
     def _batch(
         self, prompts: list[list[int]], seeds: list[int], how: Generation, options: dict[str, Any]
@@ -177,8 +223,15 @@ class OpenLlamaCpp:
         timings, ids = answer["timings"], [int(token) for token in answer["tokens"]]
         if not ids:
             raise ModelError("llama.cpp returned no tokens; its context is too small.")
+        accepted = timings.get("draft_n_accepted", 0)
         self.counts.update(
-            evaluated=timings["prompt_n"], cached=timings["cache_n"], written=len(ids)
+            evaluated=timings["prompt_n"],
+            cached=timings["cache_n"],
+            written=len(ids),
+            proposed=timings.get("draft_n", 0),
+            accepted=accepted,
+            plain_steps=len(ids),
+            target_steps=len(ids) - accepted,
         )
         return ids
 

@@ -40,7 +40,7 @@ def _serve(settings: dict[str, Any]) -> Any:
 def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
     """Return llama.cpp's parameters; every default that could change an answer is set here."""
     exact = settings["exact"]
-    flash, kinds = xllamacpp.llama_flash_attn_type, xllamacpp.ggml_type
+    kinds = xllamacpp.ggml_type
     found = xllamacpp.CommonParams()
     found.model.path = settings["file"]
     found.api_keys = [settings["key"]]
@@ -50,9 +50,7 @@ def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
     found.cpuparams.n_threads = found.cpuparams_batch.n_threads = settings["threads"]
     kind = kinds.GGML_TYPE_F32 if exact else kinds.GGML_TYPE_F16
     found.cache_type_k = found.cache_type_v = kind
-    found.flash_attn_type = (
-        flash.LLAMA_FLASH_ATTN_TYPE_DISABLED if exact else flash.LLAMA_FLASH_ATTN_TYPE_AUTO
-    )
+    found.flash_attn_type = _flash(xllamacpp, settings.get("flash_attention", "auto"), exact)
     found.kv_unified = found.ctx_shift = found.fit_params = found.warmup = False
     # Which slot a request gets must not depend on what an earlier one left behind.
     found.slot_prompt_similarity = 0.1 if settings["cache_prompt"] else 0.0
@@ -61,7 +59,36 @@ def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
     found.cache_idle_slots = False
     found.ui = found.endpoint_slots = found.endpoint_props = False
     found.verbosity = 2
+    if settings.get("draft") or settings.get("lookup"):
+        _guess(xllamacpp, found.speculative, settings, kind)
     return found
+
+
+def _flash(xllamacpp: Any, wanted: str, exact: bool) -> Any:
+    kinds = xllamacpp.llama_flash_attn_type
+    if wanted == "on":
+        return kinds.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    if wanted == "off" or exact:
+        return kinds.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    return kinds.LLAMA_FLASH_ATTN_TYPE_AUTO
+
+
+def _guess(xllamacpp: Any, found: Any, settings: dict[str, Any], cache_type: Any) -> None:
+    """Set llama.cpp's parameters of speculation: a draft model, or n-grams of the text."""
+    kinds = xllamacpp.common_speculative_type
+    if not settings.get("draft"):
+        found.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        found.ngram_simple.size_n = settings["lookup_after"]
+        found.ngram_simple.size_m = settings["lookup"]
+        found.ngram_simple.min_hits = 1
+        return
+    found.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    draft = found.draft
+    draft.mparams.path = settings["draft"]
+    draft.n_max, draft.n_min, draft.p_min = settings["draft_tokens"], 0, 0.0
+    draft.cache_type_k = draft.cache_type_v = cache_type
+    draft.n_gpu_layers = settings["gpu_layers"]
+    draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = settings["threads"]
 
 
 def _answer(facts: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """GGUF: the file that llama.cpp reads, in full or reduced precision.
 
-q8_0 and q4_0 store blocks of 32 weights with one fp16 scale (8.5 and 4.5 bits per weight):
+q8_0 and q4_0 store blocks of 32 weights with one fp16 scale (8.5 and 4.5 bits per weight); q4_k and
+q6_k store 256 weights with an fp16 scale of their scales (4.5 and 6.6 bits):
 https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h. Tensors are written one
 by one, so that memory holds one of them at a time, and the same model gives the same bytes.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from tunesmith import ModelError, Outcome, Quantizer, hookimpl
 from tunesmith.adapted import refuse_adapted
 from tunesmith.models import check_model, load_tokenizer
+from tunesmith_plugins.quantizers.ggml_blocks import blocks
 from tunesmith_plugins.quantizers.gguf_architectures import (
     Architecture,
     architecture_of,
@@ -25,6 +27,7 @@ from tunesmith_plugins.quantizers.gguf_architectures import (
     in_gguf_order,
     rope_factors,
 )
+from tunesmith_plugins.quantizers.gguf_recipe import Recipe
 from tunesmith_plugins.quantizers.gguf_vocabulary import write_vocabulary
 
 if TYPE_CHECKING:
@@ -45,25 +48,28 @@ class Gguf(Quantizer):
     engine: ClassVar[str] = "llamacpp"
     needs: ClassVar[tuple[str, ...]] = ("gguf",)
 
-    type: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] = "q8_0"
-    """How matrices are stored; norms and biases stay f32, q4_0 keeps the output matrix at q8_0."""
+    type: Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m"] = "q8_0"
+    """How matrices are stored; norms and biases stay f32, q4_0 keeps the output matrix at q8_0, and
+    q4_k_m is llama.cpp's mixture of q4_k and q6_k."""
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
         """Write ``model.gguf``, ``report.json`` and the tokenizer's files to ``out``.
 
         Metrics: ``bytes`` of the GGUF file, ``bits_per_weight``, ``ratio`` to the same weights in
-        fp32, ``fallbacks`` (matrices whose rows do not divide into blocks, kept as f16). Raises
-        ModelError for an architecture or a tokenizer that llama.cpp does not have.
+        fp32, ``fallbacks`` (matrices whose rows do not divide into the blocks they should have),
+        and for a mixture ``types``, what each matrix is stored as. Raises ModelError for an
+        architecture or a tokenizer that llama.cpp does not have.
         """
         check_model(model_dir)
         refuse_adapted(model_dir, "gguf stores weights")
         config = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
         architecture = architecture_of(config)
         out.mkdir(parents=True, exist_ok=True)
-        plan = _plan(model_dir, config, architecture, self.type)
+        recipe = Recipe.of(self.type, architecture.gguf, config)
+        plan = _plan(model_dir, config, architecture, recipe)
         words = _write(model_dir, out / FILE, config, architecture, plan, self.type)
         _copy_beside(model_dir, out)
-        metrics = _measure(out / FILE, plan, self.type) | words
+        metrics = _measure(out / FILE, plan, recipe) | words
         (out / "report.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         return Outcome(metrics=metrics)
 
@@ -81,7 +87,7 @@ class _Planned:
 
 
 def _plan(
-    model_dir: Path, config: dict[str, Any], architecture: Architecture, wanted: str
+    model_dir: Path, config: dict[str, Any], architecture: Architecture, recipe: Recipe
 ) -> list[_Planned]:
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
     from safetensors import safe_open
@@ -98,20 +104,9 @@ def _plan(
                 if name is None:
                     raise ModelError(f"{path.name}: the tensor {key} has no place in a GGUF file.")
                 shape = tuple(weights.get_slice(key).get_shape())
-                plan.append(_planned(path, key, name, shape, wanted, config))
+                stored = recipe.stored(name, shape)
+                plan.append(_Planned(path, key, name, shape, stored.type, stored.fell_back))
     return plan
-
-
-def _planned(
-    path: Path, key: str, name: str, shape: tuple[int, ...], wanted: str, config: dict[str, Any]
-) -> _Planned:
-    if len(shape) < 2:
-        return _Planned(path, key, name, shape, "f32", fell_back=False)
-    output = "token_embd" if config.get("tie_word_embeddings") else "output"
-    if wanted == "q4_0" and name == f"{output}.weight":
-        wanted = "q8_0"
-    whole = not wanted.startswith("q") or shape[-1] % 32 == 0
-    return _Planned(path, key, name, shape, wanted if whole else "f16", fell_back=not whole)
 
 
 def _write(
@@ -137,7 +132,7 @@ def _write(
     return words
 
 
-_TYPES = ("f16", "bf16", "q8_0", "q4_0")
+_TYPES = ("f16", "bf16", "q8_0", "q4_0", "q4_k_m")
 
 
 def _write_tensors(
@@ -173,20 +168,24 @@ def _announce(writer: GGUFWriter, item: _Planned) -> None:
 
 
 def _stored(item: _Planned, config: dict[str, Any], architecture: Architecture) -> ndarray:
-    from gguf import GGMLQuantizationType
-    from gguf.quants import quantize
     from safetensors import safe_open
 
     with safe_open(item.source, framework="pt") as weights:
         tensor: Tensor = weights.get_tensor(item.key).float()
     if architecture.interleaved:
         tensor = in_gguf_order(item.key, tensor, config)
-    if item.stored in ("f16", "q8_0", "q4_0") and float(tensor.abs().max()) > _LARGEST_F16:
+    _check_range(item, float(tensor.abs().max()))
+    return blocks(tensor.contiguous().numpy(), item.stored)
+
+
+def _check_range(item: _Planned, largest: float) -> None:
+    if not math.isfinite(largest):
+        raise ModelError(f"{item.key} holds NaN or infinity; the model is damaged.")
+    if item.stored not in ("f32", "bf16") and largest > _LARGEST_F16:
         raise ModelError(
             f"{item.key} holds weights beyond ±{_LARGEST_F16:.0f}, which fp16 cannot hold;"
             " choose type f32 or bf16."
         )
-    return quantize(tensor.contiguous().numpy(), GGMLQuantizationType[item.stored.upper()])
 
 
 def _copy_beside(model_dir: Path, out: Path) -> None:
@@ -195,11 +194,12 @@ def _copy_beside(model_dir: Path, out: Path) -> None:
             shutil.copyfile(path, out / path.name)
 
 
-def _measure(path: Path, plan: list[_Planned], wanted: str) -> dict[str, Any]:
+def _measure(path: Path, plan: list[_Planned], recipe: Recipe) -> dict[str, Any]:
     weights = sum(math.prod(item.shape) for item in plan)
     size = path.stat().st_size
+    types = {item.name: item.stored for item in plan if len(item.shape) > 1}
     return {
-        "type": wanted,
+        "type": recipe.wanted,
         "file": path.name,
         "bytes": size,
         "parameters": weights,
@@ -207,7 +207,7 @@ def _measure(path: Path, plan: list[_Planned], wanted: str) -> dict[str, Any]:
         "ratio": round(size / (4 * weights), 4),
         "tensors": dict(sorted(Counter(item.stored for item in plan).items())),
         "fallbacks": [item.name for item in plan if item.fell_back],
-    }
+    } | ({"types": types} if recipe.is_mixture else {})
 
 
 @hookimpl
