@@ -104,7 +104,8 @@ def _alone(row: Row, side: str, other: str) -> Row:
     p = row.get("p_first", 1.0)
     votes = Counter(row.get("votes", {}).values()) or {"chosen": p, "rejected": 1 - p}
     liked, disliked = votes.get(side, 0), votes.get(other, 0) + votes.get("both_bad", 0)
-    kept = {key: row[key] for key in ("task", "group", "pair_id", "n", "agreement") if key in row}
+    names = ("task", "group", "pair_id", "n", "agreement")
+    kept: Row = {key: row[key] for key in names if key in row}
     return {
         **kept, "prompt": row["prompt"], "completion": row[side], "label": liked > disliked,
         "undecided": liked == disliked,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -317,11 +317,12 @@ def _cells(one: Sequence[Any], other: Sequence[Any]) -> list[tuple[int, int]]:
     """Return how many draws of each side fall into each cell."""
     left, right = list(one), list(other)
     cells: list[tuple[int, int]] = []
-    for name in (
+    names: tuple[Callable[[Any], Any], ...] = (
         lambda draw: draw,
         lambda draw: draw[:1],
         lambda draw: draw[0] % 16 if draw else 0,
-    ):
+    )
+    for name in names:
         mine, theirs = Counter(map(name, left)), Counter(map(name, right))
         full = sorted(key for key, count in (mine + theirs).items() if count >= _FULL)
         cells += [(mine[key], theirs[key]) for key in full]

@@ -218,7 +218,8 @@ class _Loop:
             for text, guess, size in zip(texts, guesses, sizes, strict=True)
             for place in range(size)
         ]
-        return list(self.batch.reshape(flat, before).split(sizes))
+        shaped = self.batch.reshape(flat, before)
+        return list(shaped.split(sizes))  # type: ignore[no-untyped-call]
 
     def _kept(self, row: int, guess: Guess, logits: Tensor) -> list[int]:
         """Return the accepted beginning of a guess and the token that comes after it."""
