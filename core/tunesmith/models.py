@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import chat
+from tunesmith import chat, int8_weights
 from tunesmith.errors import ModelError
 from tunesmith.model_facts import ModelFacts, inspect_model
 
@@ -63,6 +63,8 @@ def load_model(
 
     check_model(folder)
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    if mode := int8_weights.mode_of(folder):
+        return int8_weights.load(folder, mode, wanted, attention)
     loader: Any = AutoModelForCausalLM
     try:
         with _no_progress_bar():
