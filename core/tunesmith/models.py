@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import adapted, chat
+from tunesmith import adapted, chat, int8_weights
 from tunesmith.errors import ModelError
 from tunesmith.model_facts import ModelFacts, inspect_model
 
@@ -79,6 +79,8 @@ def _load_plain(
     from transformers import AutoModelForCausalLM
 
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    if mode := int8_weights.mode_of(folder):
+        return int8_weights.load(folder, mode, wanted, attention)
     loader: Any = AutoModelForCausalLM
     try:
         with _no_progress_bar():

@@ -66,7 +66,7 @@ def folders(drafter, stranger, tmp_path_factory):
 
 def accelerators(kind, draft):
     if kind == "lookup":
-        return [build(Accelerator, {"name": "speculative_prompt_lookup", "tokens": 6, "after": 2})]
+        return [build(Accelerator, {"name": "speculative_prompt_lookup", "tokens": 3, "after": 1})]
     return [build(Accelerator, {"name": "speculative_draft_model", "model": str(draft)})]
 
 

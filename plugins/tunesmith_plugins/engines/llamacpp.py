@@ -166,8 +166,10 @@ class OpenLlamaCpp:
     def next_logprobs(self, texts: Sequence[list[int]], most: int) -> list[dict[int, float]]:
         """Return the log-probabilities of the ``most`` best next tokens after each text."""
         request = {**_NEUTRAL, "prompt": list(texts), "n_predict": 1, "n_probs": most}
-        # What is reported is from before any bias; an end of turn alone would report nothing.
-        request |= {"ignore_eos": True, "return_tokens": True, "stream": False}
+        # An end of turn, or a part of a letter, would report nothing: a whole one is forced. What
+        # is reported is from before any bias.
+        letter = next(i for i in range(self.vocabulary) if _is_printable(self.decode([i])))
+        request |= {"logit_bias": [[letter, 1e6]], "return_tokens": True, "stream": False}
         return [
             {int(one["id"]): float(one["logprob"]) for one in place["top_logprobs"]}
             for answer in self.connection.complete(request)
@@ -234,6 +236,10 @@ class OpenLlamaCpp:
             target_steps=len(ids) - accepted,
         )
         return ids
+
+
+def _is_printable(text: str) -> bool:
+    return bool(text.strip()) and text.isascii() and text.isprintable()
 
 
 def _options(how: Generation, context: int) -> dict[str, Any]:
