@@ -65,14 +65,16 @@ def load(folder: Path, mode: str, dtype: torch.dtype, attention: str | None) -> 
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     del config.quantization_config
     more = {"attn_implementation": attention} if attention else {}
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, **more)
+    loader: Any = AutoModelForCausalLM
+    model = loader.from_config(config, dtype=dtype, **more)
     stored: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         stored |= load_file(path)
     _fill_plain(folder, model, stored, dtype)
     for name in _int8_names(stored):
         _fill_int8(folder, model, name, stored, mode, dtype)
-    return model.eval()
+    filled: PreTrainedModel = model.eval()
+    return filled
 
 
 def _int8_names(stored: dict[str, Tensor]) -> list[str]:
@@ -114,7 +116,7 @@ def _fill_int8(
     import torch
 
     values, scale = stored[f"{name}{VALUES}"], stored.get(f"{name}{SCALE}")
-    module = model.get_submodule(name.removesuffix(".weight"))
+    module: Any = model.get_submodule(name.removesuffix(".weight"))
     wanted = tuple(module.weight.shape)
     if values.dtype != torch.int8 or tuple(values.shape) != wanted:
         raise ModelError(f"{folder}: {name} must be int8 of shape {wanted}.")
@@ -125,10 +127,6 @@ def _fill_int8(
     ):
         raise ModelError(f"{folder}: {name}{SCALE} must be one positive number per row.")
     module.weight = torch.nn.Parameter(int8_tensor(values, scale, mode, dtype), requires_grad=False)
-
-
-def _positive(scale: Tensor) -> bool:
-    return bool((scale.isfinite() & (scale > 0)).all())
 
 
 def int8_tensor(values: Tensor, scale: Tensor, mode: str, dtype: torch.dtype) -> Tensor:
