@@ -58,6 +58,8 @@ def resume(
 
 def _go(desk: Desk, until: str | None, console: Console | None, debug: bool) -> dict[str, Any]:
     console = console or Console()
+    # oneDNN keeps a compiled kernel per shape; a thousand of them take half a gigabyte.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     with recorded(desk, console), desks.seated(desk), quiet(debug), stoppable(desk):
         names = [stage.name for stage in stages.planned(desk.config, until)]
         with Progress(names, journey.title(desk), console) as desk.progress:

@@ -106,7 +106,7 @@ def test_grpo_raises_a_simple_reward(tmp_path):
 
 
 def test_grpo_raises_it_through_an_adapter(tmp_path, tuned):
-    how = GRPO.model_copy(update={"steps": 40, "learning_rate": 5e-3})
+    how = GRPO.model_copy(update={"steps": 80, "learning_rate": 5e-3})
     outcome = grpo(tmp_path, how, adapter=Lora(r=8), model_dir=tuned)
     assert outcome.metrics["reward_after"] > 1.3 * outcome.metrics["reward_before"]
     assert (tmp_path / "out" / "adapter").is_dir()
