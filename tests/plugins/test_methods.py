@@ -10,6 +10,7 @@ from tests.tiny_models import SHAPE, questions, sentences, tiny_model, weights
 from tunesmith import DataError, ModelError, TrainingJob
 from tunesmith.chat import encode_prompt
 from tunesmith.models import inspect_model, load_model, load_tokenizer
+from tunesmith.training import TokenLoss, TokenRows
 from tunesmith.training.hardware import can_compile
 from tunesmith_plugins.adapters.full import Full
 from tunesmith_plugins.adapters.lora import Lora
@@ -192,7 +193,7 @@ def test_pretraining_twice_gives_the_same_files(tmp_path):
 
 
 @pytest.mark.skipif(not can_compile(), reason="torch.compile needs a C++ compiler")
-def test_compiling_changes_the_speed_and_not_what_is_learnt(tmp_path):
+def test_compiling_changes_nothing_that_is_learnt(tmp_path):
     plain, fused = (
         Pretrain(steps=3, sequence=64, dtype="float32", compile=compiled, micro_tokens=256)
         .train(job(tmp_path / str(compiled), rows=documents(60)))
@@ -200,6 +201,17 @@ def test_compiling_changes_the_speed_and_not_what_is_learnt(tmp_path):
         for compiled in (False, True)
     )
     assert plain == pytest.approx(fused, abs=1e-4)
+
+
+@pytest.mark.skipif(not can_compile(), reason="torch.compile needs a C++ compiler")
+def test_the_trunk_is_compiled_where_that_is_asked_for():
+    import torch
+
+    rows = TokenRows.build([])
+    fused, plain = (TokenLoss(load_model(tiny_model()), rows, compiled=c) for c in (True, False))
+    compiled = torch._dynamo.eval_frame.OptimizedModule
+    assert isinstance(fused.forward.parts[0], compiled)
+    assert not isinstance(plain.forward.parts[0], compiled)
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch):

@@ -65,7 +65,7 @@ class Logit(Distiller):
     optimizer: OptimiserName = "muon"
     """`muon` for the hidden matrices with AdamW for the rest, or `adamw`."""
     muon_learning_rate: float = Field(default=0.003, gt=0)
-    """Muon's peak rate, in the scale of an AdamW step; ten times more freezes attention."""
+    """Muon's peak rate, in the scale of an AdamW step."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Decay of matrices; norms have none."""
     warmup: float = Field(default=0.03, ge=0)

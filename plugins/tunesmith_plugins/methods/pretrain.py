@@ -52,7 +52,8 @@ class Pretrain(TrainingMethod):
     """Tokens computed at once. Rows of one length share a micro-batch, and rows of one length are
     often of one kind: several micro-batches per step keep its gradient from leaning to one side."""
     compile: bool = False
-    """Fuse the model's operations with `torch.compile`; needs a C++ compiler on CPUs."""
+    """Fuse the model's operations with `torch.compile`; needs a C++ compiler on CPUs. Two runs may
+    then differ in the last bits, and so in their files."""
     sequence: int = 512
     """Longest training sequence, in tokens."""
     packed: float = 0.25
@@ -62,7 +63,8 @@ class Pretrain(TrainingMethod):
     learning_rate: float = 1.5e-3
     """AdamW's peak rate."""
     muon_learning_rate: float = 0.002
-    """Muon's peak rate, in the scale of an AdamW step; ten times more freezes attention."""
+    """Muon's peak rate, in the scale of an AdamW step. Rates that grow the matrices without end
+    saturate attention, and nothing is looked up any more (see docs/decisions.md)."""
     weight_decay: float = 0.1
     """Decay of matrices; norms have none."""
     warmup: float = 0.02
