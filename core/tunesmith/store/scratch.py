@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +17,9 @@ def create(drafts: Path, label: str) -> Path:
     """Return a new empty folder that ``sweep`` removes once this process is dead."""
     drafts.mkdir(parents=True, exist_ok=True)
     path = drafts / f"{label}-{secrets.token_hex(8)}"
-    # The owner is written first: a folder that nobody owns can then never be left behind.
-    _owner(path).write_text(json.dumps(asdict(current())), encoding="utf-8")
+    # The owner comes first: a folder that nobody owns can then never be left behind. A link comes
+    # into being with its text, where a file killed between the two would be an owner without name.
+    _owner(path).symlink_to(json.dumps(asdict(current())))
     path.mkdir()
     return path
 
@@ -60,9 +60,6 @@ def _owner(path: Path) -> Path:
 
 def _abandoned(owner: Path) -> bool:
     try:
-        return ProcessIdentity(**json.loads(owner.read_text(encoding="utf-8"))).is_dead()
+        return ProcessIdentity(**json.loads(os.readlink(owner))).is_dead()
     except FileNotFoundError:
         return False
-    except (ValueError, TypeError):
-        # Torn by a kill while it was written, or being written now: then it is seconds old.
-        return time.time() - owner.stat().st_mtime > 60
