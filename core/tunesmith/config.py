@@ -103,14 +103,15 @@ class Collect(Section):
 
 
 class Reward(Section):
-    """A model of what annotators prefer (stage `reward`)."""
+    """A model of what annotators prefer, or a rule that needs none of them (stage `reward`)."""
 
     model: Annotated[Spec, Of(t.RewardModel)] = {"name": "bradley_terry"}
     """How answers are scored."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the pairs kept for its card."""
     gate: RewardGate | None = RewardGate()
-    """What it must show on them before it may train a policy; null: nothing."""
+    """What it must show on them before it may train a policy; null: nothing. A rule is tried on
+    the solved answers of the prompts instead, which must earn more than an empty one."""
 
 
 class Align(Section):
@@ -123,6 +124,8 @@ class Align(Section):
     """Which parameters learn; null: all of them."""
     prompts: Count = 256
     """How many prompts a method with a reward model tries."""
+    tasks: list[str] = []
+    """The tasks it takes them of; empty: those of `respond`, or all."""
 
 
 class Optimise(Section):

@@ -103,8 +103,8 @@ def _config(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> dict[st
     kept = _settings(section) if section else {}
     if stage == "optimise" and section and section.distil and section.distil.get("student"):
         kept["student"] = base_digest(section.distil["student"])
-    if stage == "align" and "reward" in inputs and config.respond:
-        kept["tasks"] = config.respond.tasks
+    if stage in ("align", "reward") and "collect" not in inputs:
+        kept["tasks"] = stages.tried_tasks(config)
     return kept
 
 

@@ -244,6 +244,8 @@ class FeedbackSource(Technique):
     """True when labels come from people, so that the run has to wait for them."""
     simulated: ClassVar[bool] = False
     """True when no person was asked; every page and report then says so."""
+    by_model: ClassVar[bool] = False
+    """True when a language model judges instead of people; every page and report then says so."""
 
     def judge(self, pairs: Sequence[Pair], seed: int) -> list[Label]:
         """Return labels for the pairs; a source that waits is never asked."""
@@ -253,15 +255,21 @@ class FeedbackSource(Technique):
         """Return the noiseless worth of an answer where it is known, else None."""
         return None
 
+    def quality(self, labels: Sequence[Label]) -> dict[str, float]:
+        """Return what the source knows of its own labels, e.g. how often places decided."""
+        return {}
+
 
 class RewardModel(Technique):
     """Ways to score a completion as people would."""
 
     family = "RewardModel"
     hook = "register_reward_models"
+    rows_type: ClassVar[str] = "preference"
+    """The TRL dataset type it learns from; ``prompt-only`` for a rule, which needs no labels."""
 
     def fit(self, job: TrainingJob) -> Outcome:
-        """Learn from preference rows; write what ``open`` needs to ``job.out``."""
+        """Learn from rows of its type; write what ``open`` needs to ``job.out``."""
         raise NotImplementedError
 
     def open(self, folder: Path) -> Scorer:

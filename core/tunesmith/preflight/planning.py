@@ -36,6 +36,7 @@ def plan(config: Lifecycle, store: Store, until: str | None = None) -> Plan:
         data_rows.check(config, wanted, built, sample, facts, found)
     found.stages = list(walk(config, store, wanted, built))
     pending = [one.stage for one in found.stages if one.status != "cached"]
+    servers.check(pending, built, found)
     machine.check(config, pending, built, facts, found)
     return found
 

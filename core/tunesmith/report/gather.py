@@ -63,7 +63,8 @@ def gather(store: Store, run_id: str) -> RunFacts:
         seed=run.config.get("seed"),
         model=str(run.config.get("model", "")),
         host=run.host,
-        simulated=feedback.simulated if feedback else _will_be_simulated(run.config),
+        simulated=feedback.simulated if feedback else _source_is("simulated", run.config),
+        by_model=feedback.by_model if feedback else _source_is("by_model", run.config),
         stages=told,
         data=of("prepare", _data),
         feedback=feedback,
@@ -167,15 +168,18 @@ def _feedback(store: Store, artifact_id: str) -> FeedbackFacts:
         labels=verdicts.total(),
         pairs=sum(1 for _ in files.read_lines(store, artifact_id, "pairs.jsonl")),
         verdicts=dict(verdicts.most_common()),
+        # Runs from before there were such judges do not say.
+        by_model=bool(told.get("by_model")),
+        quality=told.get("quality") or {},
     )
 
 
-def _will_be_simulated(config: Mapping[str, Any]) -> bool:
-    """Say whether the feedback that the config asks for comes from no person."""
+def _source_is(mark: str, config: Mapping[str, Any]) -> bool:
+    """Say whether the source of feedback that a config asks for has a mark: no person judges."""
     source = (config.get("collect") or {}).get("source") or {}
     name = source if isinstance(source, str) else source.get("name")
     known = plugins.host().available(FeedbackSource)
-    return name in known and known[name].simulated
+    return name in known and bool(getattr(known[name], mark))
 
 
 def _lineage(

@@ -1,0 +1,27 @@
+"""The servers that techniques ask: are they there, and do they take our key?"""
+
+from __future__ import annotations
+
+from tunesmith import stages
+from tunesmith.endpoints import Endpoint
+from tunesmith.preflight.built import Built
+from tunesmith.preflight.outcome import Plan
+
+_ALSO = {"reward.model": "align"}
+"""Techniques that another stage than their own asks too."""
+
+
+def check(pending: list[str], built: Built, plan: Plan) -> None:
+    """Note servers that the stages which have to run could not ask; a cached one asks nobody."""
+    refused = {problem.place for problem in plan.problems}
+    sections = {stage.section for stage in stages.STAGES if stage.name in pending}
+    told: dict[str, list[str]] = {}
+    for path, technique in built.at.items():
+        asks = path.partition(".")[0] in sections or _ALSO.get(path) in pending
+        if not asks or path in refused or not isinstance(technique, Endpoint):
+            continue
+        key = technique.model_dump_json(include={*Endpoint.model_fields, "model", "served_model"})
+        if key not in told:
+            told[key] = technique.endpoint_problems()
+        for problem in told[key]:
+            plan.problem(path, problem)
