@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tunesmith import stages
 from tunesmith.config import Lifecycle
 from tunesmith.errors import TunesmithError
-from tunesmith.preflight import data_rows, machine, order, outline, settings_fit
+from tunesmith.preflight import data_rows, machine, order, outline, servers, settings_fit
 from tunesmith.preflight.built import Built, build_all
 from tunesmith.preflight.model_fits import check_model, check_techniques_fit
 from tunesmith.preflight.outcome import Plan, PlannedStage

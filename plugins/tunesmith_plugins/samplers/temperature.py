@@ -29,7 +29,9 @@ class Temperature(Sampler):
         return logits / self.temperature
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does."""
+        """Say it as llama.cpp and vLLM do."""
+        if engine == "vllm":
+            return {"temperature": self.temperature}
         if engine != "llamacpp":
             return None
         return {"samplers": ["temperature"], "temperature": self.temperature}

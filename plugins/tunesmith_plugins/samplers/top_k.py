@@ -33,7 +33,9 @@ class TopK(Sampler):
         return (logits / self.temperature).scatter(-1, dropped, float("-inf"))
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does."""
+        """Say it as llama.cpp and vLLM do."""
+        if engine == "vllm":
+            return {"temperature": self.temperature, "top_k": self.k}
         if engine != "llamacpp":
             return None
         return {

@@ -35,7 +35,9 @@ class TopP(Sampler):
         return warmed.masked_fill(dropped, float("-inf"))
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does."""
+        """Say it as llama.cpp and vLLM do; both apply the temperature first."""
+        if engine == "vllm":
+            return {"temperature": self.temperature, "top_p": self.p}
         if engine != "llamacpp":
             return None
         return {
