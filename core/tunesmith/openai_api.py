@@ -71,12 +71,12 @@ class Client:
             )
         return cards[wanted]
 
-    def complete(self, requests: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
-        """Post to ``/completions``; the choices of every request, both in order.
+    def complete(self, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Post to ``/completions``; every request's answer with its ``n`` ``choices``, in order.
 
         A ``prompt`` may be a list of token ids. Raises EndpointError.
         """
-        return self._choices("completions", requests)
+        return self._answers("completions", requests)
 
     def chat(self, requests: Sequence[Mapping[str, Any]]) -> list[list[Said]]:
         """Post to ``/chat/completions``; the ``n`` answers to every request, both in order.
@@ -84,19 +84,17 @@ class Client:
         Raises EndpointError.
         """
         return [
-            [self._said(choice) for choice in choices]
-            for choices in self._choices("chat/completions", requests)
+            [self._said(choice) for choice in answer["choices"]]
+            for answer in self._answers("chat/completions", requests)
         ]
 
-    def _choices(
-        self, path: str, requests: Sequence[Mapping[str, Any]]
-    ) -> list[list[dict[str, Any]]]:
-        def one(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-            told = self._ask("POST", path, {**request, "stream": False}).get("choices")
-            wanted = int(request.get("n") or 1)
+    def _answers(self, path: str, requests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        def one(request: Mapping[str, Any]) -> dict[str, Any]:
+            answer = self._ask("POST", path, {**request, "stream": False})
+            told, wanted = answer.get("choices"), int(request.get("n") or 1)
             if not isinstance(told, list) or len(told) != wanted:
                 raise self._odd("POST", path, f"no {wanted} `choices`")
-            return sorted(told, key=lambda choice: int(choice.get("index", 0)))
+            return answer | {"choices": sorted(told, key=lambda one: int(one.get("index", 0)))}
 
         with ThreadPoolExecutor(self.endpoint.concurrency) as pool:
             pending = [pool.submit(one, request) for request in requests]
@@ -245,7 +243,7 @@ def question(messages: Sequence[Message], model: str, **options: Any) -> dict[st
 def backoff(attempt: int) -> float:
     """Return the seconds to wait after a try: doubled each time, spread so that nobody marches."""
     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
-    return longest * random.uniform(0.5, 1.0)
+    return float(longest * random.uniform(0.5, 1.0))
 
 
 def retry_after(header: str | None) -> float | None:

@@ -102,8 +102,10 @@ def scoring(technique: Technique, scorer: Any) -> Scorer:
     """Return a reward model's scorer that checks its own answers: one finite number for each."""
     if not callable(scorer):
         raise broke(technique, "open", "a function (prompts, completions) -> scores", scorer)
-    return _CheckedRows(technique, scorer) if isinstance(scorer, RowScorer) else _Checked(
-        technique, scorer
+    return (
+        _CheckedRows(technique, scorer)
+        if isinstance(scorer, RowScorer)
+        else _Checked(technique, scorer)
     )
 
 

@@ -58,7 +58,9 @@ def decide_rule(card: RuleCard) -> Verdict:
     name = "reward rule"
     if not card.solved_rows:
         return Verdict(
-            name, True, f"it scores all {card.rows} prompts; none holds a solved answer to try it on"
+            name,
+            True,
+            f"it scores all {card.rows} prompts; none holds a solved answer to try",
         )
     told = (
         f"on {card.solved_rows} of {card.rows} prompts, whose rows hold a solved answer, that earns"

@@ -112,8 +112,7 @@ def _judges_by_labels(config: Lifecycle) -> bool:
 
 
 def tried_tasks(config: Lifecycle) -> list[str]:
-    """Return the tasks whose prompts a policy tries, hence those its reward must know; empty: all.
-    """
+    """Return the tasks whose prompts a policy tries, and its reward must know; empty: all."""
     own = config.align.tasks if config.align else []
     return own or (config.respond.tasks if config.respond else [])
 

@@ -14,7 +14,6 @@ from tunesmith_flows.bench import Bench, write_json
 from tunesmith_flows.judgements import preferences
 from tunesmith_flows.tasks import stage_task
 
-
 TRIED = 400
 """Prompts that a rule is tried on, at most."""
 

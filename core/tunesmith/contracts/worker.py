@@ -132,6 +132,7 @@ def _examples(kind: type[Technique]) -> dict[str, Any]:
 
 def _tried(offer: Offer, contract: Contract) -> dict[str, str]:
     """Return how it went: ``{"outcome": "kept"}``, or broken or skipped with a sentence."""
+    from tunesmith.contracts.generic import EVERY
     from tunesmith.contracts.rules import Breach, NotBuilt, NotTried
     from tunesmith.errors import Waiting
 
@@ -140,6 +141,8 @@ def _tried(offer: Offer, contract: Contract) -> dict[str, str]:
         try:
             if missing := _missing(offer.kind):
                 raise NotTried(f"needs {missing}, which is not installed here")
+            if contract not in EVERY and (why := _silent_server(subject)):
+                raise NotTried(f"asks a server that cannot be asked here: {why}")
             contract.check(subject)
         except Breach as error:
             return {"outcome": "broken", "sentence": str(error).rstrip(".")}
@@ -153,6 +156,15 @@ def _tried(offer: Offer, contract: Contract) -> dict[str, str]:
 
             return {"outcome": "broken", "sentence": in_words(error, offer.kind)}
     return {"outcome": "kept"}
+
+
+def _silent_server(subject: Subject) -> str:
+    """Return why the server that a technique asks does not answer; empty where it asks none."""
+    from tunesmith.endpoints import Endpoint
+
+    if not issubclass(subject.kind, Endpoint):
+        return ""
+    return next(iter(subject.build().endpoint_problems()), "")
 
 
 def _subject(offer: Offer, folder: Path) -> Subject:

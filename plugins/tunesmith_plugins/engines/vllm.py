@@ -41,11 +41,12 @@ _NEUTRAL: dict[str, Any] = {
 """vLLM's sampler, all switched off: what is left out of a request it takes from the model's
 generation_config.json."""
 _IDS: dict[str, dict[str, Any]] = {
-    "token_ids": {"return_token_ids": True},
-    "logprobs": {"return_tokens_as_token_ids": True, "logprobs": 1},
+    "list": {"return_token_ids": True},
+    "names": {"return_tokens_as_token_ids": True, "logprobs": 1},
+    "verbose": {"return_tokens": True, "verbose": True},
 }
-"""The two ways to be told token ids, in the words of a request: vLLM's own list of them, and as the
-names of the tokens that probabilities are told of (older vLLM; llama.cpp beside them)."""
+"""How to be told token ids, in the words of a request: vLLM's own list of them; before vLLM 0.10.2
+the names of the tokens whose probabilities are told; and llama.cpp's server's way."""
 
 
 class Vllm(Endpoint, Engine):
@@ -119,16 +120,17 @@ class OpenVllm:
     encode: Callable[[str], list[int]]
     context: int | None
     vocabulary: int | None
-    how_ids: str = "token_ids"
+    how_ids: str = "list"
+    """How the server tells token ids: a key of ``_IDS``, or ``reencode``."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Tokens so far: ``written``, and ``evaluated`` of prompts."""
+    """Tokens ``written`` so far."""
 
     def find_ids(self) -> None:
         """Ask for one token, in each way there is, until the server says which one it wrote."""
         request = {**_NEUTRAL, "model": self.name, "prompt": [0], "max_tokens": 1, "seed": 0}
         for way, words in _IDS.items():
-            ((choice,),) = self.client.complete([{**request, **words}])
-            if written_ids(choice) is not None:
+            (answer,) = self.client.complete([{**request, **words}])
+            if written_ids(answer) is not None:
                 self.how_ids = way
                 return
         if self.engine.token_ids == "required":
@@ -153,8 +155,8 @@ class OpenVllm:
             requests = [self._request(prompts[at], written[at], how.seeds[at], how, options)
                         for at in open_rows]  # fmt: skip
             answers = self.client.complete(requests)
-            for at, (choice,) in zip(open_rows, answers, strict=True):
-                written[at] += self._ids(choice, how)
+            for at, answer in zip(open_rows, answers, strict=True):
+                written[at] += self._ids(answer, how)
             open_rows = [at for at in open_rows if not _ended(written[at], how)]
         return [completion(_cut(ids, how), how, self.decode) for ids in written]
 
@@ -173,29 +175,34 @@ class OpenVllm:
             "seed": (seed + len(so_far)) % 2**31,
         }  # fmt: skip
 
-    def _ids(self, choice: Mapping[str, Any], how: Generation) -> list[int]:
+    def _ids(self, answer: Mapping[str, Any], how: Generation) -> list[int]:
         """Return what was written, with the token it stopped at."""
-        ids = written_ids(choice)
-        if ids is None and self.how_ids == "reencode":
-            ids = self.encode(str(choice.get("text") or ""))
-        if ids is None:
-            raise ModelError(f"{self.engine.base_url} gave no token ids, and had given some before.")
-        ours = bool(ids) and ids[-1] in how.stop_ids
-        if choice.get("finish_reason") == "stop" and not ours and _hides_stops(choice):
-            ids = [*ids, self._hidden_stop(how)]
+        if self.how_ids == "reencode":
+            ids = self._read_again(answer["choices"][0], how)
+        else:
+            ids = written_ids(answer) or []
+            told = (answer.get("usage") or {}).get("completion_tokens", len(ids))
+            if len(ids) != told:
+                raise ModelError(
+                    f"{self.engine.base_url} says that it wrote {told} tokens and tells"
+                    f" {len(ids)} of them; its answers cannot be used."
+                )
         if not ids:
-            raise ModelError(f"{self.engine.base_url} returned no tokens; is its context too small?")
+            raise ModelError(f"{self.engine.base_url} wrote no token; is its context too small?")
         self.counts["written"] += len(ids)
         return ids
 
-    def _hidden_stop(self, how: Generation) -> int:
-        """Return the one token that a server which hides it may be taken to have stopped at."""
-        if len(how.stop_ids) == 1:
-            return how.stop_ids[0]
-        raise ModelError(
-            f"{self.engine.base_url} stopped at a token that it does not tell, and there are"
-            f" {len(how.stop_ids)} that it may be. vLLM 0.10.2 or newer tells it (`token_ids`)."
-        )
+    def _read_again(self, choice: Mapping[str, Any], how: Generation) -> list[int]:
+        """Return the tokens of a text, and the stop token where it ended by itself."""
+        ids = self.encode(str(choice.get("text") or ""))
+        if choice.get("finish_reason") != "stop":
+            return ids
+        if len(how.stop_ids) != 1:
+            raise ModelError(
+                f"{self.engine.base_url} does not tell which of {len(how.stop_ids)} tokens ended an"
+                " answer. A server that tells token ids does (vLLM 0.10.2 or newer)."
+            )
+        return [*ids, how.stop_ids[0]]
 
 
 def request_options(how: Generation) -> dict[str, Any]:
@@ -209,27 +216,20 @@ def request_options(how: Generation) -> dict[str, Any]:
     return {**_NEUTRAL, **said, "stop_token_ids": list(how.stop_ids)}
 
 
-def written_ids(choice: Mapping[str, Any]) -> list[int] | None:
-    """Return the ids of the tokens of a choice, None where the server does not tell them.
+def written_ids(answer: Mapping[str, Any]) -> list[int] | None:
+    """Return the ids of the tokens of an answer, None where the server does not tell them.
 
-    Three ways are known: vLLM's ``token_ids``; its token names ``token_id:17``; and llama.cpp's
-    ``id`` beside each token's probability.
+    Read from vLLM's ``token_ids``, its token names (``token_id:17``), or llama.cpp's ``__verbose``;
+    llama.cpp's probabilities are no source: they leave out tokens that are parts of a letter.
     """
+    choice = answer["choices"][0]
     if isinstance(choice.get("token_ids"), list):
         return [int(one) for one in choice["token_ids"]]
-    told = choice.get("logprobs") or {}
-    if isinstance(told.get("content"), list) and all("id" in one for one in told["content"]):
-        return [int(one["id"]) for one in told["content"]]
-    names = told.get("tokens")
+    names = (choice.get("logprobs") or {}).get("tokens")
     if isinstance(names, list) and all(str(one).startswith("token_id:") for one in names):
         return [int(str(one).removeprefix("token_id:")) for one in names]
-    return None
-
-
-def _hides_stops(choice: Mapping[str, Any]) -> bool:
-    """Say whether the token a server stopped at is missing: vLLM tells it, llama.cpp does not."""
-    names = (choice.get("logprobs") or {}).get("tokens")
-    return not isinstance(choice.get("token_ids"), list) and not names
+    tokens = (answer.get("__verbose") or {}).get("tokens")
+    return [int(one) for one in tokens] if isinstance(tokens, list) and tokens else None
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:

@@ -96,7 +96,7 @@ class LlmJudge(Endpoint, FeedbackSource):
         return self.model
 
     def judge(self, pairs: Sequence[Pair], seed: int) -> list[Label]:
-        """Return one label per pair: a winner in both orders, else a tie; unreadable ones are skips.
+        """Return one label per pair: who won in both orders, else a tie; skip if unreadable.
 
         Each of a label's ``details`` is JSON; ``strength`` is how far from even the judge was, 0
         to 1. Raises EndpointError, and DataError when nothing it said can be read.
@@ -104,7 +104,9 @@ class LlmJudge(Endpoint, FeedbackSource):
         orders = [(pair, turned) for pair in pairs for turned in (False, True)]
         with connected(self) as client:
             answers = client.chat([self._request(*order, seed) for order in orders])
-        heard = [self._heard(one, turned) for (_, turned), (one,) in zip(orders, answers, strict=True)]
+        heard = [
+            self._heard(one, turned) for (_, turned), (one,) in zip(orders, answers, strict=True)
+        ]
         labels = [
             self._label(pair, heard[2 * at], heard[2 * at + 1]) for at, pair in enumerate(pairs)
         ]
@@ -159,9 +161,7 @@ class LlmJudge(Endpoint, FeedbackSource):
         if found is None:
             return Heard(None, said.text)
         first, second = ("B", "A") if turned else ("A", "B")
-        return Heard(
-            {"first": found[first], "second": found[second], "tie": found["C"]}, said.text
-        )
+        return Heard({"first": found[first], "second": found[second], "tie": found["C"]}, said.text)
 
     def _label(self, pair: Pair, straight: Heard, turned: Heard) -> Label:
         verdicts = [straight.verdict, turned.verdict]

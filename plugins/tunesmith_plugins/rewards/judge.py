@@ -217,7 +217,7 @@ def _settings(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
         raise ModelError(f"{folder} holds no fitted judge: {path.name} {error}.") from error
     if other:
         raise ModelError(
-            f"{path} was fitted with another {', '.join(other)}; its scores would not be comparable."
+            f"{path} was fitted with another {', '.join(other)}; its scores cannot be compared."
             " Fit the judge again (stage `reward`)."
         )
     return found

@@ -56,7 +56,7 @@ class Verifiable(RewardModel):
         return hashlib.sha256("\n".join(sources).encode()).hexdigest()
 
     def fit(self, job: TrainingJob) -> Outcome:
-        """Write which rule it is; it learns nothing, and raises DataError for rows it cannot score."""
+        """Write which rule it is, which learns nothing; DataError for rows it cannot score."""
         for row in job.rows:
             self.reward(row, "")
         text = json.dumps(self._rule(), indent=2, sort_keys=True)
