@@ -89,8 +89,7 @@ def prefers_the_longer_answer(_method, path, body, headers):
         return models("judge")
     text = body["messages"][-1]["content"]
     first, second = (
-        text.partition(f"<answer_{word}>\n")[2].partition(f"\n</answer_{word}>")[0]
-        for word in "AB"
+        text.partition(f"<answer_{word}>\n")[2].partition(f"\n</answer_{word}>")[0] for word in "AB"
     )
     return chat("A" if len(first) > len(second) else "B" if len(second) > len(first) else "C")
 
@@ -110,9 +109,7 @@ def judging(home, lifecycle, monkeypatch):
         yield make, seen
 
 
-def test_labels_of_a_model_are_told_apart_from_people_s_everywhere(
-    home, judging, plainly, capsys
-):
+def test_labels_of_a_model_are_told_apart_from_people_s_everywhere(home, judging, plainly, capsys):
     make, seen = judging
     done = plainly(make())
     assert done["status"] == "COMPLETED"
@@ -162,6 +159,15 @@ def test_a_plan_says_why_a_judge_cannot_be_asked(judging, changes, said):
     make, _ = judging
     (problem,) = preflight.plan(make(**changes), store.open()).problems
     assert problem.place == "collect.source" and said in str(problem)
+
+
+def test_a_server_of_a_model_that_is_still_to_be_made_is_a_warning(home, lifecycle, settings):
+    vllm = {"name": "vllm", "base_url": "http://127.0.0.1:9/v1"}
+    respond = {**settings["respond"], "engine": vllm}
+    made = preflight.plan(lifecycle(only=("data", "tune"), respond=respond), store.open())
+    assert not made.problems and any("nobody answers" in str(one) for one in made.warnings)
+    there = preflight.plan(lifecycle(only=("data",), respond=respond), store.open())
+    assert any("nobody answers there" in str(one) for one in there.problems)
 
 
 def test_a_ceiling_that_one_judge_cannot_have_is_refused_at_once(judging, lifecycle):

@@ -177,17 +177,33 @@ def _subject(offer: Offer, folder: Path) -> Subject:
 
 
 def _placed(value: Any, folder: Path) -> Any:
-    """Put an example that is a relative path into the folder; rows lie there if it names a file."""
+    """Put an example that is a relative path into the folder; rows lie there if it names a file.
+
+    ``labels.jsonl`` gets labels of the pairs that feedback sources are tried with.
+    """
     if not isinstance(value, Path):
         return value
     path = folder / value
-    if path.suffix == ".jsonl":
-        from tunesmith.contracts.samples import rows
-
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
-    elif path.suffix == ".txt":
-        path.write_text("A kite flew over the river.\n\nTwo drums were loud.\n", encoding="utf-8")
+    content = _content(path)
+    if content:
+        path.write_text(content, encoding="utf-8")
     return path
+
+
+def _content(path: Path) -> str:
+    from tunesmith.contracts.samples import pairs, rows
+
+    if path.name == "labels.jsonl":
+        labels: list[dict[str, Any]] = [{"pair_id": one.id, "verdict": "first"} for one in pairs()]
+        return "".join(json.dumps(label) + "\n" for label in labels)
+    if path.suffix == ".jsonl":
+        return "".join(json.dumps(row) + "\n" for row in rows())
+    if path.suffix == ".csv":
+        said = [(row["prompt"][0]["content"], row["completion"][0]["content"]) for row in rows()]
+        return "".join(f'"{one}","{other}"\n' for one, other in [("prompt", "completion"), *said])
+    if path.suffix == ".txt":
+        return "A kite flew over the river.\n\nTwo drums were loud.\n"
+    return ""
 
 
 def _missing(kind: type[Technique]) -> str:

@@ -6,6 +6,7 @@ from tunesmith import stages
 from tunesmith.endpoints import Endpoint
 from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
+from tunesmith.techniques import Engine
 
 _ALSO = {"reward.model": "align"}
 """Techniques that another stage than their own asks too."""
@@ -23,5 +24,10 @@ def check(pending: list[str], built: Built, plan: Plan) -> None:
         key = technique.model_dump_json(include={*Endpoint.model_fields, "model", "served_model"})
         if key not in told:
             told[key] = technique.endpoint_problems()
+        # What serves a model that this run has still to make cannot be there yet.
+        too_early = isinstance(technique, Engine) and "tune" in pending
         for problem in told[key]:
-            plan.problem(path, problem)
+            if too_early:
+                plan.warn(path, f"{problem} It is asked when `tune` has made the model.")
+            else:
+                plan.problem(path, problem)
