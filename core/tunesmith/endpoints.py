@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,14 @@ from tunesmith.errors import EndpointError
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PATIENCE = 5.0
 """Seconds that preflight waits for a server."""
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Say whether the port, if any, is a number."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 class Endpoint(BaseModel):
@@ -41,7 +49,7 @@ class Endpoint(BaseModel):
     def _in_its_place(self) -> Self:
         # After the fields: an error of a field would repeat its value.
         parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise ValueError("base_url must be like http://127.0.0.1:8000/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(

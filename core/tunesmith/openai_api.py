@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 """Seconds before the second try, doubled for each other one; and the most that is ever waited."""
 _EXCERPT = 300
 """Characters of a server's answer that an error shows."""
+
+
+class NoSuchModelError(EndpointError):
+    """Raised when a server has no model of the name that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Client:
 
     endpoint: Endpoint
     http: httpx.Client
-    key: str | None
+    key: str | None = field(repr=False)
     sleep: Callable[[float], None] = time.sleep
 
     def models(self) -> list[dict[str, Any]]:
@@ -62,10 +66,10 @@ class Client:
         return [dict(card) for card in told]
 
     def require_model(self, wanted: str) -> dict[str, Any]:
-        """Return the model's card; raise EndpointError naming the models there are."""
+        """Return the model's card; raise NoSuchModelError naming the models there are."""
         cards = {str(card.get("id")): card for card in self.models()}
         if wanted not in cards:
-            raise EndpointError(
+            raise NoSuchModelError(
                 f"{self.endpoint.base_url} serves no model {wanted!r}."
                 f"{did_you_mean(wanted, cards)} It serves: {', '.join(cards) or 'none'}."
             )
@@ -231,6 +235,11 @@ def read_key(name: str | None) -> str | None:
         raise EndpointError(
             f"The environment variable {name} (`api_key_env`) is not set. Put the server's key"
             f" into it: `export {name}=...`; it is never written anywhere."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(
+            f"The environment variable {name} (`api_key_env`) holds signs that no header may have,"
+            " so it is no key; a copied line break, perhaps."
         )
     return key
 

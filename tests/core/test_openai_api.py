@@ -173,12 +173,21 @@ def test_the_key_goes_to_the_server_and_into_no_message(monkeypatch):
         assert seen[0]["headers"]["Authorization"] == f"Bearer {SECRET}"
     assert SECRET not in str(caught.value) and f"${KEY_VARIABLE}" in str(caught.value)
     assert SECRET not in repr(endpoint) + endpoint.model_dump_json()
+    with connected(endpoint) as client:
+        assert SECRET not in repr(client)
 
 
 def test_a_missing_key_names_its_variable(monkeypatch):
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     with pytest.raises(EndpointError, match=f"variable {KEY_VARIABLE}.*is not set"):
         read_key(KEY_VARIABLE)
+
+
+def test_a_key_that_no_header_may_hold_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, f"{SECRET}\nX: é")
+    with pytest.raises(EndpointError, match="no header may have") as caught:
+        read_key(KEY_VARIABLE)
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +204,9 @@ def test_a_key_in_the_config_is_refused_and_not_shown(options):
     assert "sk-live-987654" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host/v1", "http://host/v1/"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://host/v1", "http://host/v1/", "http://host:one/v1"]
+)
 def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(ValidationError, match="base_url must"):
         Endpoint(base_url=url)

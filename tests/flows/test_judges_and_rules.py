@@ -170,6 +170,17 @@ def test_a_server_of_a_model_that_is_still_to_be_made_is_a_warning(home, lifecyc
     assert any("nobody answers there" in str(one) for one in there.problems)
 
 
+def test_a_judge_inside_another_technique_is_asked_too(home, lifecycle, settings, tmp_path):
+    judge = {"name": "judge", "model": "x", "base_url": "http://127.0.0.1:9/v1"}
+    sampler = {"name": "best_of_n", "reward": str(tmp_path), "reward_model": judge}
+    respond = {**settings["respond"], "sampler": sampler}
+    found = preflight.plan(lifecycle(only=("data", "tune"), respond=respond), store.open()).problems
+    assert any(
+        one.place == "respond.sampler.reward_model" and "nobody answers" in str(one)
+        for one in found
+    )
+
+
 def test_a_ceiling_that_one_judge_cannot_have_is_refused_at_once(judging, lifecycle):
     make, _ = judging
     source = make().collect.source

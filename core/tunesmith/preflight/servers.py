@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tunesmith import stages
 from tunesmith.endpoints import Endpoint
+from tunesmith.nesting import nested_in
 from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
-from tunesmith.techniques import Engine
+from tunesmith.techniques import Engine, Technique
 
 _ALSO = {"reward.model": "align"}
 """Techniques that another stage than their own asks too."""
+
+
+def _all(built: Built) -> Iterator[tuple[str, Technique]]:
+    """Yield every technique with its place, and those that are another one's options."""
+    for path, technique in built.at.items():
+        yield path, technique
+        yield from ((f"{path}.{key}", one) for key, one in nested_in(technique).items())
 
 
 def check(pending: list[str], built: Built, plan: Plan) -> None:
@@ -17,7 +27,7 @@ def check(pending: list[str], built: Built, plan: Plan) -> None:
     refused = {problem.place for problem in plan.problems}
     sections = {stage.section for stage in stages.STAGES if stage.name in pending}
     told: dict[str, list[str]] = {}
-    for path, technique in built.at.items():
+    for path, technique in _all(built):
         asks = path.partition(".")[0] in sections or _ALSO.get(path) in pending
         if not asks or path in refused or not isinstance(technique, Endpoint):
             continue

@@ -19,11 +19,10 @@ from typing import Any, ClassVar, Literal
 from tunesmith import Completion, Engine, Generation, ModelError, OpenEngine, hookimpl
 from tunesmith.adapted import refuse_adapted, weight_files
 from tunesmith.endpoints import Endpoint
-from tunesmith.errors import EndpointError
 from tunesmith.generation.batching import check_request
 from tunesmith.generation.reference import Decode, completion, decoder
 from tunesmith.models import inspect_model, load_tokenizer, weights_digest
-from tunesmith.openai_api import Client, connected
+from tunesmith.openai_api import Client, NoSuchModelError, connected
 
 _NEUTRAL: dict[str, Any] = {
     "n": 1,
@@ -100,9 +99,7 @@ def served_name(model: Path) -> str:
 def _card(client: Client, name: str, model: Path) -> dict[str, Any]:
     try:
         return client.require_model(name)
-    except EndpointError as error:
-        if "serves no model" not in str(error):
-            raise
+    except NoSuchModelError as error:
         raise ModelError(
             f"{error} Start one for this model: `python -m tunesmith_plugins.engines.vllm_launch"
             f" {model}` prints the command. Or say `served_model`, if you know that it is the same."
@@ -237,7 +234,8 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
 
 
 def _cut(ids: list[int], how: Generation) -> list[int]:
-    """Return the tokens up to one of our stop tokens, that token included."""
+    """Return the tokens up to one of our stop tokens, that token included, or up to the limit."""
+    ids = ids[: how.max_new_tokens]  # a text that is tokenised again may have more of them
     ends = [at for at, token in enumerate(ids) if token in how.stop_ids]
     return ids[: ends[0] + 1] if ends else ids
 
