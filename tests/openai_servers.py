@@ -7,6 +7,7 @@ talks nonsense. It also judges by rules that a test knows, which no small model 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,12 @@ def llama_server(folder: Path, context: int = 512) -> Iterator[tuple[str, str, s
 Reply = tuple[int, dict[str, str], bytes]
 Answerer = Callable[[str, str, dict[str, Any], Any], "Reply | None"]
 """(method, path, body, headers) -> status, headers and body; None drops the connection."""
+
+
+def material(body: dict[str, Any], name: str) -> str:
+    """Return what a judge is shown under a name."""
+    text = body["messages"][-1]["content"]
+    return re.search(rf"<({name}-[0-9a-f]{{8}})>\n(.*?)\n</\1>", text, re.DOTALL)[2]
 
 
 def ok(told: Any) -> Reply:

@@ -5,6 +5,7 @@ Nothing is guessed: what names none of the words that were asked for is unreadab
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -68,8 +69,13 @@ def transcript(messages: Sequence[Message]) -> str:
 
 
 def block(name: str, text: str) -> str:
-    """Return a text between marks, so that a judge can tell material from instructions."""
-    return f"<{name}>\n{text}\n</{name}>"
+    """Return a text between marks, so that a judge can tell material from instructions.
+
+    The marks hold a hash of the text, which no text can contain: an answer cannot close its own
+    block and go on as if it were the question.
+    """
+    mark = f"{name}-{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"<{mark}>\n{text}\n</{mark}>"
 
 
 def known_answer(reference: Mapping[str, Any]) -> str:

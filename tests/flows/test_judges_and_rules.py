@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from openai_servers import KEY_VARIABLE, chat, models, told_server
+from openai_servers import KEY_VARIABLE, chat, material, models, told_server
 from rich.console import Console
 from tests.flows.conftest import artifact
 
@@ -87,10 +87,7 @@ def prefers_the_longer_answer(_method, path, body, headers):
         return 401, {}, b'{"error": {"message": "no key"}}'
     if path.endswith("/models"):
         return models("judge")
-    text = body["messages"][-1]["content"]
-    first, second = (
-        text.partition(f"<answer_{word}>\n")[2].partition(f"\n</answer_{word}>")[0] for word in "AB"
-    )
+    first, second = (material(body, f"answer_{word}") for word in "AB")
     return chat("A" if len(first) > len(second) else "B" if len(second) > len(first) else "C")
 
 
