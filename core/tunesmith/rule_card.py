@@ -63,8 +63,8 @@ def decide_rule(card: RuleCard) -> Verdict:
             f"it scores all {card.rows} prompts; none holds a solved answer to try",
         )
     told = (
-        f"on {card.solved_rows} of {card.rows} prompts, whose rows hold a solved answer, that earns"
-        f" {card.solved:.3f} on average, an empty one {card.empty:.3f}"
+        f"the solved answers of {card.solved_rows} of {card.rows} prompts earn {card.solved:.3f} on"
+        f" average, an empty one {card.empty:.3f}"
     )
     if card.separates.low > 0.5:
         return Verdict(name, True, told)
