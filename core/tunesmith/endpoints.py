@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Self
 from urllib.parse import SplitResult, urlsplit
@@ -92,3 +93,21 @@ class Endpoint(BaseModel):
         except EndpointError as error:
             return [str(error)]
         return []
+
+
+def read_key(name: str | None) -> str | None:
+    """Return the key that an environment variable holds, None where none is named."""
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise EndpointError(
+            f"The environment variable {name} (`api_key_env`) is not set. Put the server's key"
+            f" into it: `export {name}=...`; it is never written anywhere."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(
+            f"The environment variable {name} (`api_key_env`) holds signs that no header may have,"
+            " so it is no key; a copied line break, perhaps."
+        )
+    return key

@@ -7,28 +7,21 @@ Protocol: https://platform.openai.com/docs/api-reference, as vLLM and llama.cpp 
 
 from __future__ import annotations
 
-import math
-import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.endpoints import Endpoint
+from tunesmith.endpoints import Endpoint, read_key
 from tunesmith.errors import EndpointError, did_you_mean
 from tunesmith.records import Message
+from tunesmith.retrying import LONGEST_PAUSE, backoff, is_passing, retry_after
 
 if TYPE_CHECKING:
     import httpx
 
-_AGAIN = frozenset({408, 409, 425, 429})
-"""Refusals that are gone a moment later, as all of 500 and above may be."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
-"""Seconds before the second try, doubled for each other one; and the most that is ever waited."""
 _EXCERPT = 300
 """Characters of a server's answer that an error shows."""
 
@@ -136,13 +129,13 @@ class Client:
                 if answer.is_success:
                     return self._read(method, path, answer)
                 fault = self._refusal(method, path, answer)
-                if answer.status_code not in _AGAIN and answer.status_code < 500:
+                if not is_passing(answer.status_code):
                     raise EndpointError(fault)
                 asked = retry_after(answer.headers.get("Retry-After"))
                 pause = pause if asked is None else asked
-            if pause > _LONGEST_PAUSE:
+            if pause > LONGEST_PAUSE:
                 raise EndpointError(
-                    f"{fault} It asks to wait {pause:.0f} s, longer than the {_LONGEST_PAUSE:.0f} s"
+                    f"{fault} It asks to wait {pause:.0f} s, longer than the {LONGEST_PAUSE:.0f} s"
                     " that a request may; run again later."
                 )
             if attempt + 1 < tries:
@@ -226,47 +219,9 @@ def connected(endpoint: Endpoint, patience: float | None = None) -> Iterator[Cli
         yield Client(endpoint, http, key)
 
 
-def read_key(name: str | None) -> str | None:
-    """Return the key that an environment variable holds, None where none is named."""
-    if name is None:
-        return None
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise EndpointError(
-            f"The environment variable {name} (`api_key_env`) is not set. Put the server's key"
-            f" into it: `export {name}=...`; it is never written anywhere."
-        )
-    if not (key.isascii() and key.isprintable()):
-        raise EndpointError(
-            f"The environment variable {name} (`api_key_env`) holds signs that no header may have,"
-            " so it is no key; a copied line break, perhaps."
-        )
-    return key
-
-
 def question(messages: Sequence[Message], model: str, **options: Any) -> dict[str, Any]:
     """Return a chat request."""
     return {"model": model, "messages": list(messages), **options}
-
-
-def backoff(attempt: int) -> float:
-    """Return the seconds to wait after a try: doubled each time, spread so that nobody marches."""
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
-    return float(longest * random.uniform(0.5, 1.0))
-
-
-def retry_after(header: str | None) -> float | None:
-    """Return the seconds a ``Retry-After`` header asks for (RFC 9110, section 10.2.3)."""
-    if not header:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _likely(place: Mapping[str, Any]) -> dict[str, float]:

@@ -8,10 +8,11 @@ from openai_servers import KEY_VARIABLE, as_gguf, chat, llama_server, models, ok
 from pydantic import ValidationError
 from tiny_models import tiny_model
 
-from tunesmith.endpoints import Endpoint
+from tunesmith.endpoints import Endpoint, read_key
 from tunesmith.errors import EndpointError
 from tunesmith.models import load_tokenizer
-from tunesmith.openai_api import backoff, connected, question, read_key, retry_after
+from tunesmith.openai_api import connected, question
+from tunesmith.retrying import backoff, retry_after
 
 SECRET = "sk-test-0123456789"
 HELLO = question([{"role": "user", "content": "Hello"}], "m", max_tokens=3)

@@ -37,8 +37,7 @@ _NEUTRAL: dict[str, Any] = {
     "ignore_eos": False,
     "echo": False,
 }
-"""vLLM's sampler, all switched off: what is left out of a request it takes from the model's
-generation_config.json."""
+"""vLLM's sampler, switched off: what a request leaves out comes from generation_config.json."""
 _IDS: dict[str, dict[str, Any]] = {
     "list": {"return_token_ids": True},
     "names": {"return_tokens_as_token_ids": True, "logprobs": 1},
