@@ -287,6 +287,9 @@ class Quantizer(Technique):
     hook = "register_quantizers"
     engine: ClassVar[str] = "transformers"
     """The engine that runs what this quantizer writes."""
+    unchanged: ClassVar[dict[str, Any] | None] = None
+    """Options with which it writes the weights as they are; so a parent gets to that engine, and
+    the two are compared there. None where the engine reads the parent's own folder."""
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
         """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""
