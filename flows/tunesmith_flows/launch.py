@@ -140,10 +140,6 @@ def _hush_prefect() -> None:
     own.propagate = False
 
 
-CHATTY = ("torchao", "torch.utils._pytree", "bitsandbytes")
-"""Loggers that tell, when they are imported, of kernels for machines other than this one."""
-
-
 @contextlib.contextmanager
 def quiet(debug: bool) -> Iterator[None]:
     """Keep progress bars and warnings of the training libraries off the screen."""
@@ -153,8 +149,6 @@ def quiet(debug: bool) -> Iterator[None]:
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
