@@ -43,7 +43,7 @@ def places(section: BaseModel, path: str = "") -> Iterator[Place]:
 
 
 def _place(path: str, mark: Of, spec: Spec) -> Iterator[Place]:
-    options = {key: value for key, value in spec.items() if key not in mark.beside}
+    options = {key: value for key, value in spec.items() if not _beside(mark, key, value)}
     yield Place(path, mark.family, options)
     yield from _inside(path, mark.family, options)
     if "style" in mark.beside:
@@ -51,6 +51,11 @@ def _place(path: str, mark: Of, spec: Spec) -> Iterator[Place]:
         style = style if isinstance(style, dict) else {}
         yield Place(f"{path}.style", PromptStyle, style)
         yield from _inside(f"{path}.style", PromptStyle, style)
+
+
+def _beside(mark: Of, key: str, value: object) -> bool:
+    """Say whether a key is no option; a student's shape is one, a student's folder is not."""
+    return key in mark.beside and not (key == "student" and isinstance(value, dict))
 
 
 def _inside(path: str, family: type[Technique], spec: Spec) -> Iterator[Place]:

@@ -101,8 +101,9 @@ def _config(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> dict[st
     """Return what a stage is told besides its techniques."""
     section = getattr(config, _section(stage))
     kept = _settings(section) if section else {}
-    if stage == "optimise" and section and section.distil and section.distil.get("student"):
-        kept["student"] = base_digest(section.distil["student"])
+    student = section.distil.get("student") if stage == "optimise" and section.distil else None
+    if isinstance(student, str):  # a shape is one of the distiller's options
+        kept["student"] = base_digest(student)
     if stage == "align" and "reward" in inputs and config.respond:
         kept["tasks"] = config.respond.tasks
     return kept

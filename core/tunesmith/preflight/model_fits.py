@@ -48,13 +48,13 @@ def check_model(
     return facts
 
 
-def _folder(model: str, plan: Plan) -> Path | None:
+def _folder(model: str, plan: Plan, key: str = "model") -> Path | None:
     from tunesmith.models import resolve_model
 
     try:
         return resolve_model(model)
     except ModelError as error:
-        plan.problem("model", str(error))
+        plan.problem(key, str(error))
     return None
 
 
@@ -121,9 +121,17 @@ def _check_student(config: Lifecycle, built: Built, plan: Plan) -> None:
     if not spec or built.one("optimise.quantizer", Quantizer) is None:
         return
     student = spec.get("student")
-    if student is not None:
+    if isinstance(student, str):  # a shape is one of the distiller's options
         from tunesmith.models import inspect_model
 
-        folder = _folder(str(student), plan)
+        folder = _folder(student, plan, "optimise.distil.student")
         for problem in inspect_model(folder).problems if folder else ():
             plan.problem("optimise.distil.student", problem)
+        return
+    distiller = built.one("optimise.distil", Distiller)
+    if distiller is not None and distiller.needs_student:
+        plan.problem(
+            "optimise.distil.student",
+            f"{distiller.name} goes on from a student that answers already, and none is named."
+            " Give its folder; sequence or logit makes one.",
+        )

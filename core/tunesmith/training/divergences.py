@@ -95,4 +95,3 @@ def _coarse(logs: Tensor, chosen: Tensor) -> Tensor:
     # Summed itself: one minus the sum of the chosen ones would lose a small rest to rounding.
     rest = logs.scatter(-1, chosen, -math.inf).logsumexp(dim=-1, keepdim=True)
     return torch.cat([logs.gather(-1, chosen), rest], dim=-1)
-

@@ -62,4 +62,3 @@ def _positions(
         gaps.append((p.exp() * (p - q)).sum(-1))
         same.append(a.argmax(-1) == b.argmax(-1))
     return torch.cat(gaps).double().cpu().numpy(), torch.cat(same).cpu().numpy()
-

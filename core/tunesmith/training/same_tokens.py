@@ -26,7 +26,8 @@ PROBES = (
     "It's, they'll, DON'T: CamelCase snake_case UPPER lower",
     "def add(a, b):\n    return a + b  # {x: [1, 2]}\n\n\tx != y && z <= w",
     "na\u00efve caf\u00e9, \u00fcber, ni\u00f1o, cafe\u0301 (decomposed), \ufb01ligature, \u00bd",
-    "\u4f60\u597d\uff0c\u4e16\u754c \u041f\u0440\u0438\u0432\u0435\u0442 \u0645\u0631\u062d\u0628\u0627",
+    "\u4f60\u597d\uff0c\u4e16\u754c \u041f\u0440\u0438\u0432\u0435\u0442",
+    "\u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947",
     "\U0001f600\U0001f469\u200d\U0001f680 \u2014 \u201cquoted\u201d \u2026 \u00a0 \r\n end",
     "antidisestablishmentarianism internationalization unbelievably",
     "aaaaaaaa hahahaha ------ ==== .... !!!! 00000000",
@@ -82,7 +83,9 @@ def first_difference(
 
 
 def _vocabulary(teacher: Any, student: Any) -> Iterator[str]:
-    ours, theirs = (sorted((i, t) for t, i in one.get_vocab().items()) for one in (teacher, student))
+    ours, theirs = (
+        sorted((i, t) for t, i in one.get_vocab().items()) for one in (teacher, student)
+    )
     for mine, other in zip_longest(ours, theirs):
         if mine != other:
             number = min(pair[0] for pair in (mine, other) if pair is not None)
@@ -90,6 +93,10 @@ def _vocabulary(teacher: Any, student: Any) -> Iterator[str]:
                 f"token {number} is {_name(mine, number)} to the teacher and"
                 f" {_name(other, number)} to the student."
             )
+
+
+def _numbered(tokenizer: Any) -> list[tuple[int, str]]:
+    return sorted((number, token) for token, number in tokenizer.get_vocab().items())
 
 
 def _name(pair: tuple[int, str] | None, number: int) -> str:

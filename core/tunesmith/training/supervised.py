@@ -152,9 +152,7 @@ def _metrics(
     }
 
 
-def _validate(
-    how: SupervisedOptions, lesson: Lesson, rows: Sequence[Row]
-) -> dict[str, float]:
+def _validate(how: SupervisedOptions, lesson: Lesson, rows: Sequence[Row]) -> dict[str, float]:
     if not rows:
         return {}
     data = encode_rows(lesson.tokenizer, rows, lesson.longest, learn_all=how.learn == "all")
