@@ -58,14 +58,23 @@ def teacher(tmp_path_factory):
     return folder / "out"
 
 
-@pytest.fixture(scope="module")
-def beginner(teacher, tmp_path_factory):
-    """A student, twice as wide as its teacher, that has seen some of the teacher's answers."""
-    folder = tmp_path_factory.mktemp("beginner")
+def begun(teacher, folder, steps):
     shape = SHAPE.model_copy(update={"hidden_size": 64, "intermediate_size": 128})
-    how = SEQUENCE.model_copy(update={"student": shape, "steps": 12})
+    how = SEQUENCE.model_copy(update={"student": shape, "steps": steps})
     how.distil(teacher, job(folder, eval_rows=()))
     return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def beginner(teacher, tmp_path_factory):
+    """A student, twice as wide as its teacher, that has seen a few of the teacher's answers."""
+    return begun(teacher, tmp_path_factory.mktemp("beginner"), 12)
+
+
+@pytest.fixture(scope="module")
+def fluent(teacher, tmp_path_factory):
+    """The same student after many more of them: it has learnt all it can from text alone."""
+    return begun(teacher, tmp_path_factory.mktemp("fluent"), 80)
 
 
 def gap(teacher, student, rows):
@@ -124,7 +133,6 @@ WAYS = {
 def test_every_way_brings_the_student_nearer_to_its_teacher(tmp_path, teacher, beginner, way):
     outcome = WAYS[way].distil(teacher, job(tmp_path, model_dir=beginner))
     before, after = held_gap(teacher, beginner), held_gap(teacher, tmp_path / "out")
-    print(way, before, after, outcome.metrics)
     assert after < 0.9 * before
     found = outcome.metrics
     assert found["teacher_kl_after"] < found["teacher_kl_before"]
@@ -133,17 +141,16 @@ def test_every_way_brings_the_student_nearer_to_its_teacher(tmp_path, teacher, b
         assert measured == pytest.approx((before, after), rel=1e-3)
 
 
-def test_on_policy_is_nearer_on_its_own_samples_than_as_many_steps_on_the_teachers_answers(
-    tmp_path, teacher, beginner
+def test_on_policy_mends_what_the_student_says_and_more_of_the_teachers_text_does_not(
+    tmp_path, teacher, fluent
 ):
-    outcome = OWN.distil(teacher, job(tmp_path / "own", model_dir=beginner))
-    SEQUENCE.distil(teacher, job(tmp_path / "text", model_dir=beginner))
-    before = own_gap(teacher, beginner)
+    """As many steps on the teacher's answers leave the student's own samples where they were."""
+    outcome = OWN.distil(teacher, job(tmp_path / "own", model_dir=fluent))
+    SEQUENCE.distil(teacher, job(tmp_path / "text", model_dir=fluent))
+    before = own_gap(teacher, fluent)
     own, text = (own_gap(teacher, tmp_path / name / "out") for name in ("own", "text"))
-    print(before, own, text)
-    assert own < before
-    assert own < text
-    assert outcome.metrics["own_teacher_kl_after"] < outcome.metrics["own_teacher_kl_before"]
+    assert own < 0.6 * before and own < 0.6 * text
+    assert outcome.metrics["own_teacher_kl_after"] < 0.6 * outcome.metrics["own_teacher_kl_before"]
 
 
 def test_a_new_student_takes_over_the_tokenizer_and_context(tmp_path, teacher):
@@ -350,8 +357,8 @@ def taught_by_nano(folder, student, **options):
     Greedy answers of both are compared as text, before and after.
     """
     nano = resolve_model("builtin:nano")
-    rows = [{"prompt": [{"role": "user", "content": f"Mia has {n} kites."}]} for n in range(2, 10)]
-    how = Sequence(**RATES, steps=60, batch_tokens=256, max_new_tokens=12, truncated="keep")
+    rows = [{"prompt": f"Mia has {n} kites."} for n in range(2, 10)]
+    how = Sequence(**RATES, steps=150, batch_tokens=256, max_new_tokens=12, truncated="keep")
     outcome = changed(how, **options).distil(
         nano, job(folder, rows=rows, eval_rows=rows[:2], model_dir=student)
     )
@@ -365,13 +372,14 @@ def agreement(student, rows, taught):
     prompts = [encode_prompt(tokenizer, row["prompt"]) for row in rows]
     how = Generation(build(Sampler, "greedy"), 60, [0] * len(rows), (tokenizer.eos_token_id,))
     said = generate(model, prompts, how, decoder(tokenizer))
-    squeezed = [("".join(s.text.split()), "".join(t.split())) for s, t in zip(said, taught)]
+    squeezed = [
+        ("".join(s.text.split()), "".join(t.split())) for s, t in zip(said, taught, strict=True)
+    ]
     return float(np.mean([ours[: len(theirs)] == theirs for ours, theirs in squeezed]))
 
 
 def test_sequence_works_across_tokenizers(tmp_path, foreigner):
     (before, after), found = taught_by_nano(tmp_path, foreigner)
-    print(before, after, found)
     assert before == 0.0 and after >= 0.75
     assert found["eval_loss"] < 0.2 * found["eval_loss_before"]
     assert "teacher_kl_after" not in found, "there is no divergence between other tokens"
@@ -384,11 +392,10 @@ def test_sequence_works_across_tokenizers(tmp_path, foreigner):
 
 @needs_babyllama
 def test_the_nano_teaches_babyllama_by_text(tmp_path):
-    (before, after), found = taught_by_nano(tmp_path, BABYLLAMA, steps=80)
-    print(before, after, found)
-    assert before == 0.0 and after >= 0.5
-    assert found["rows"] + found["answers_unspelt"] == 8
-    assert found["eval_loss"] < 0.5 * found["eval_loss_before"]
+    (before, after), found = taught_by_nano(tmp_path, BABYLLAMA)
+    assert before == 0.0 and after >= 0.75
+    assert (found["rows"], found["answers_unspelt"]) == (8, 0)
+    assert found["eval_loss"] < 0.2 * found["eval_loss_before"]
 
 
 @needs_babyllama
@@ -401,7 +408,7 @@ def test_answers_a_student_cannot_spell_are_counted_and_alone_refused():
     data, unspelt = answering.encode_answers(
         tokenizer, answering.Answered(rows, 0, 0), 256, learn_all=False
     )
-    print(len(data.rows), unspelt)
+    assert (len(data.rows), unspelt) == (1, 2)
     with pytest.raises(
         DataError, match="its tokenizer cannot spell, such as 'a \u4f60\u597d time'"
     ):
