@@ -5,10 +5,11 @@
 
 The teacher is the built-in nano, fine-tuned on one task for `--teacher-steps`, or `--teacher`.
 Every student starts from the same weights: a smaller new model that was fine-tuned on the task's
-rows for a third of the budget, so that it can speak at all. Each method then takes as many steps
-of about as many tokens (prompt and answer) through the student's backward pass; the tokens are
-printed, for answers that a model writes may be shorter than the rows'. What the answers cost to
-write is no part of the budget: it shows in the seconds.
+rows for as many tokens, so that it can speak at all. Each method then takes as many steps of about
+as many tokens (prompt and answer) through the student's backward pass; the tokens are printed, for
+how long the answers become that a model writes is known only afterwards. What the answers cost to
+write is no part of the budget: it shows in the seconds. A teacher that knows the rows by heart
+answers as they do, and greedy `sequence` is then `sft`: give it more rows than it can remember.
 
 Held-out items are asked of all: KL(teacher || student) per token and shared greedy tokens on the
 rows' answers, the same on the student's own samples, and the share of exact answers (greedy). The
@@ -53,7 +54,8 @@ from tunesmith_plugins.sources.nano import TASKS, world
 torch.set_num_threads(1)
 FIGURES = ("kl", "agreement", "own kl", "own agreement", "exact")
 BATCH_TOKENS = 2048
-RATES = {"learning_rate": 1e-3, "optimizer": "muon", "muon_learning_rate": 0.002, "warmup": 0.05}
+RATES = {"learning_rate": 2e-3, "optimizer": "muon", "muon_learning_rate": 0.003, "warmup": 0.05}
+TEACHER_RATES = RATES | {"learning_rate": 1e-3, "muon_learning_rate": 0.002}
 
 
 @dataclass
@@ -87,6 +89,14 @@ class Exam:
         pairs = zip(self.rows, said, strict=True)
         into.values["exact"] += [float(self.task.score(r, s.text).correct) for r, s in pairs]
 
+    def row_tokens(self, student: Path) -> float:
+        """Return how many tokens a prompt and the student's answer have together, on average."""
+        tokenizer = load_tokenizer(student)
+        prompts = [encode_prompt(tokenizer, row["prompt"]) for row in self.rows]
+        said = self._said(load_model(student), tokenizer, student, prompts, "random", 0)
+        pairs = zip(prompts, said, strict=True)
+        return float(np.mean([len(prompt) + len(one.ids) for prompt, one in pairs]))
+
     def _said(
         self, model: Any, tokenizer: Any, folder: Path, prompts: Any, sampler: str, seed: int
     ) -> Any:
@@ -115,7 +125,7 @@ def steps_for(tokens: int) -> int:
 
 def fine_tuned_teacher(rows: list[dict[str, Any]], steps: int, folder: Path) -> Path:
     """Return the nano, fine-tuned on one task."""
-    how = Sft(steps=steps, batch_tokens=BATCH_TOKENS, **RATES)
+    how = Sft(steps=steps, batch_tokens=BATCH_TOKENS, **TEACHER_RATES)
     how.train(job(folder, rows, resolve_model("builtin:nano"), 1))
     return folder / "out"
 
@@ -139,18 +149,23 @@ def students(teacher: Path, rows: list[dict[str, Any]], steps: int, folder: Path
     return folder / "out"
 
 
-def methods(steps: int, batch: int, longest: int) -> dict[str, Any]:
-    """Return the contestants, all with the same optimiser and as many steps."""
+def methods(steps: int, longest: int, given: float, own: float) -> dict[str, Any]:
+    """Return the contestants, all with the same optimiser and as many steps.
+
+    ``given`` and ``own`` are the mean tokens of a row and of one that the student has answered;
+    they say how many prompts make up a step of on_policy.
+    """
     rows = {"steps": steps, "batch_tokens": BATCH_TOKENS, **RATES, "weight_decay": 0.0}
-    own = {"steps": steps, "batch_size": batch, "max_new_tokens": longest}
-    own |= RATES | {"weight_decay": 0.0}
+    asked = {"steps": steps, "max_new_tokens": longest, **RATES, "weight_decay": 0.0}
+    mixed, alone = (max(1, round(BATCH_TOKENS / size)) for size in ((given + own) / 2, own))
     return {
         "sft": Sft(**rows),
         "sequence": Sequence(**rows, max_new_tokens=longest),
+        "sequence sampled": Sequence(**rows, max_new_tokens=longest, sampler="random"),
         "logit": Logit(**rows),
         "logit reverse_kl": Logit(**rows, divergence="reverse_kl", temperature=1.0),
-        "on_policy": OnPolicy(**own),
-        "on_policy lmbda=1": OnPolicy(**own, lmbda=1.0),
+        "on_policy": OnPolicy(**asked, batch_size=mixed),
+        "on_policy lmbda=1": OnPolicy(**asked, batch_size=alone, lmbda=1.0),
     }
 
 
@@ -175,15 +190,16 @@ def compared(given: argparse.Namespace, folder: Path) -> dict[str, Measured]:
     tokenizer = load_tokenizer(teacher)
     lengths = [len(one.ids) for one in render_rows(tokenizer, rows[:500])]
     answers = [sum(one.mask) for one in render_rows(tokenizer, rows[:500])]
-    longest, batch = 8 + max(answers), max(1, round(BATCH_TOKENS / float(np.mean(lengths))))
+    longest = 8 + max(answers)
     exam = Exam(build(Task, TASKS[given.task]), rows_of(given.task, "test", given.items), longest)
     steps = steps_for(given.tokens)
-    start = students(teacher, rows, max(1, steps // 3), folder / "start")
+    start = students(teacher, rows, steps, folder / "start")
+    given_tokens, own_tokens = float(np.mean(lengths)), exam.row_tokens(start)
     found = {"teacher": Measured(), "start": Measured()}
     exam.take(teacher, teacher, found["teacher"], 0)
     exam.take(teacher, start, found["start"], 0)
     for seed in range(given.seeds):
-        for name, how in methods(steps, batch, longest).items():
+        for name, how in methods(steps, longest, given_tokens, own_tokens).items():
             work = job(folder / f"{name}-{seed}", rows, start, seed)
             measured = found.setdefault(name, Measured())
             tokens, seconds = taught(how, teacher, work)

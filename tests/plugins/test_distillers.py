@@ -409,6 +409,12 @@ def test_answers_a_student_cannot_spell_are_counted_and_alone_refused():
         tokenizer, answering.Answered(rows, 0, 0), 256, learn_all=False
     )
     assert (len(data.rows), unspelt) == (1, 2)
+    talk = [{"role": "user", "content": "Once upon"}]
+    rows.append({"prompt": talk, "completion": "two\nlines", "finish": "stop"})
+    data, unspelt = answering.encode_answers(
+        tokenizer, answering.Answered(rows, 0, 0), 256, learn_all=False
+    )
+    assert (len(data.rows), unspelt) == (2, 2), "its template writes a space for the newline"
     with pytest.raises(
         DataError, match="its tokenizer cannot spell, such as 'a \u4f60\u597d time'"
     ):
