@@ -1,4 +1,4 @@
-"""How near a student is to its teacher on given rows: the divergence, and the shared first choices.
+"""How near a student is to its teacher on given rows: divergence and shared first choices.
 
 Both are measured where the rows' tokens are supervised, without dropout and at temperature 1.
 """
