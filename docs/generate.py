@@ -39,6 +39,7 @@ GUIDES = {
     "Adapter": "adapters.md",
     "Sampler": "samplers.md",
     "FeedbackSource": "feedback.md",
+    "Distiller": "distillation.md",
     "Engine": "engines.md",
 }
 """The pages that say which technique of a family to use when."""

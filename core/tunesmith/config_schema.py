@@ -102,5 +102,7 @@ def _with_company(
             shapes.append(option)
             continue
         shape = definitions[option["$ref"].removeprefix("#/$defs/")]
-        shapes.append({**shape, "properties": {**shape["properties"], **extra}})
+        own = {key: [shape["properties"][key]] for key in extra if key in shape["properties"]}
+        both = {key: {"anyOf": [*own[key], extra[key]]} for key in own}
+        shapes.append({**shape, "properties": {**shape["properties"], **extra, **both}})
     return {**plain, "anyOf": shapes}

@@ -274,6 +274,8 @@ class Distiller(Technique):
 
     family = "Distiller"
     hook = "register_distillers"
+    needs_student: ClassVar[bool] = False
+    """True when it cannot begin a student of its own: `student` must name a folder."""
 
     def distil(self, teacher: Path, job: TrainingJob) -> Outcome:
         """Train a student towards the teacher and write it to ``job.out``."""

@@ -119,8 +119,15 @@ def _longest(technique: Any) -> tuple[str, int] | None:
 def _check_student(config: Lifecycle, built: Built, plan: Plan) -> None:
     for path, one in config.optimise.combinations.items() if config.optimise else ():
         student = one.distil.get("student") if one.distil else None
-        if isinstance(student, str) and f"{path}.quantizer" in built.at:
+        distiller = built.one(f"{path}.distil", Distiller)
+        if isinstance(student, str):  # a shape is one of the distiller's options
             _check_taught(f"{path}.distil.student", student, plan)
+        elif distiller is not None and distiller.needs_student:
+            plan.problem(
+                f"{path}.distil.student",
+                f"{distiller.name} goes on from a student that answers already, and none is named."
+                " Give its folder; sequence or logit makes one.",
+            )
 
 
 def _check_taught(path: str, student: str, plan: Plan) -> None:
