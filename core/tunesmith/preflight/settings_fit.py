@@ -34,6 +34,7 @@ def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> Non
         _check_collect(config, wanted, built, plan)
     if config.respond and "respond" in wanted:
         _check_sampler(built, "respond.sampler", built.one("respond.engine", Engine), plan)
+        _check_answers_differ(built, plan)
         _check_tasks("respond.tasks", config.respond.tasks, plan)
     if config.evaluate and "evaluate" in wanted:
         _check_evaluate(config, built, plan)
@@ -107,6 +108,16 @@ def _check_sampler(built: Built, path: str, engine: Engine | None, plan: Plan) -
             path,
             f"the engine {engine.name} cannot sample with {sampler.name}. Use"
             f" {', '.join(known)}, or the engine transformers.",
+        )
+
+
+def _check_answers_differ(built: Built, plan: Plan) -> None:
+    sampler = built.one("respond.sampler", Sampler)
+    if sampler is not None and not sampler.draws:
+        plan.problem(
+            "respond.sampler",
+            f"{sampler.name} gives every prompt one answer, however often it is asked, so there"
+            " would be nothing to compare. Use one that draws: temperature, top_p, min_p, ...",
         )
 
 
