@@ -77,7 +77,7 @@ def inputs(stage: str, config: Lifecycle, made: Mapping[str, Any]) -> list[str]:
         case "align":
             wanted = ["prepare", "tune", _teacher(config)]
         case "optimise":
-            wanted = [*(["prepare"] if _distils(config) else []), *whole[-1:]]
+            wanted = [*(["prepare"] if _reads_rows(config) else []), *whole[-1:]]
         case "evaluate":
             wanted = ["prepare", *models]
         case "release":
@@ -117,5 +117,9 @@ def tried_tasks(config: Lifecycle) -> list[str]:
     return own or (config.respond.tasks if config.respond else [])
 
 
-def _distils(config: Lifecycle) -> bool:
-    return config.optimise is not None and bool(config.optimise.distil)
+def _reads_rows(config: Lifecycle) -> bool:
+    """Say whether `optimise` needs rows: to teach a student, or to ask what it chooses among."""
+    section = config.optimise
+    return section is not None and bool(
+        section.choose or any(one.distil for one in section.combinations.values())
+    )

@@ -282,6 +282,8 @@ class Distiller(Technique):
 
     family = "Distiller"
     hook = "register_distillers"
+    needs_student: ClassVar[bool] = False
+    """True when it cannot begin a student of its own: `student` must name a folder."""
 
     def distil(self, teacher: Path, job: TrainingJob) -> Outcome:
         """Train a student towards the teacher and write it to ``job.out``."""
@@ -295,6 +297,9 @@ class Quantizer(Technique):
     hook = "register_quantizers"
     engine: ClassVar[str] = "transformers"
     """The engine that runs what this quantizer writes."""
+    unchanged: ClassVar[dict[str, Any] | None] = None
+    """Options with which it writes the weights as they are; so a parent gets to that engine, and
+    the two are compared there. None where the engine reads the parent's own folder."""
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
         """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""

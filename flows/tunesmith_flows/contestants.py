@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tunesmith import Engine, ModelError, Quantizer, plugins
 from tunesmith.evidence.measurements import Answer, Footprint
-from tunesmith_flows import answering, proving
+from tunesmith_flows import answering
 from tunesmith_flows.bench import Bench
+from tunesmith_flows.combining import REPORT, STUDENT, engine_for
 from tunesmith_flows.samples import REFERENCE
 
 
@@ -62,38 +63,31 @@ def _whole(name: str, folder: Path, parent: str | None) -> Contestant:
 def _quantized(bench: Bench, parent: Contestant) -> list[Contestant]:
     """Return the quantized model, after its parent on the very same engine."""
     folder = bench.inputs["optimise"].path
-    engine = engine_of(bench)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    twin = parent if engine.reads(parent.folder) else _on_engine(bench, parent, engine)
-    small = Contestant("quantized", folder, engine, report["parameters"], twin.name, parent.folder)
+    report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    twin = parent_on(bench, parent, plugins.build(Quantizer, report["combination"]["quantizer"]))
+    taught = folder / STUDENT
+    home = taught if taught.is_dir() else parent.folder
+    engine = engine_for(report)
+    small = Contestant("quantized", folder, engine, report["parameters"], twin.name, home)
     return [small] if twin is parent else [twin, small]
 
 
-def engine_of(bench: Bench) -> Engine:
-    """Return the engine that runs what the quantizer wrote, with the accelerators that hold."""
-    from tunesmith import Accelerator
-    from tunesmith.generation.accelerate import fits, with_accelerators
-
-    section = bench.config.optimise
-    engine = plugins.build(Engine, plugins.build(Quantizer, section.quantizer).engine)
-    wanted = [plugins.build(Accelerator, spec) for spec in section.accelerators]
-    path = bench.inputs["optimise"].path / "report.json"
-    report = json.loads(path.read_text(encoding="utf-8"))
-    wanted = [one for one in wanted if fits(engine, one)]
-    return with_accelerators(engine, proving.still_on(report, wanted))
-
-
-def _on_engine(bench: Bench, parent: Contestant, engine: Engine) -> Contestant:
-    """Export the parent unchanged (32-bit GGUF), so that only the bits differ."""
-    folder = bench.work / "parent"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    plugins.build(Quantizer, {"name": "gguf", "type": "f32"}).quantize(parent.folder, folder)
-    if not engine.reads(folder):
+def parent_on(bench: Bench, parent: Contestant, quantizer: Quantizer) -> Contestant:
+    """Return the parent on a quantizer's engine, its weights unchanged: only the bits differ."""
+    engine = plugins.build(Engine, quantizer.engine)
+    if engine.reads(parent.folder):
+        return parent
+    folder = bench.work / f"parent-{engine.name}"
+    if quantizer.unchanged is None:
         raise ModelError(
-            f"The quantized model runs on {engine.name}, which can run neither its parent nor a"
-            " 32-bit GGUF of it, so the two cannot be compared. Choose another quantizer."
+            f"What {quantizer.name} writes runs on {engine.name}, which cannot run its parent, so"
+            " the two cannot be compared. Choose another quantizer."
         )
+    if not engine.reads(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        same = plugins.build(Quantizer, {"name": quantizer.name, **quantizer.unchanged})
+        same.quantize(parent.folder, folder)
     name = f"{parent.name}@{engine.name}"
     return Contestant(name, folder, engine, parent.parameters, parent.name, parent.folder)
 

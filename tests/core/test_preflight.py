@@ -451,3 +451,9 @@ class TestTheMachine:
 
     def test_the_estimate_of_a_folder_that_is_not_there_yet_is_its_parent_s(self, tmp_path):
         assert machine.free_disk(tmp_path / "not" / "yet") > 0
+
+
+@pytest.mark.parametrize("sampler", ["greedy", {"name": "beam", "num_beams": 2}])
+def test_answers_that_would_all_be_equal_are_refused(opened, sampler):
+    told = problems(opened, respond={"tasks": ["creative_writing"], "sampler": sampler})
+    assert "respond.sampler" in told and "nothing to compare" in told

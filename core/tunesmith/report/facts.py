@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tunesmith.evidence.choosing import Speed, Trial
 from tunesmith.evidence.measurements import Duel, Footprint, Measurement, Verdict
 from tunesmith.evidence.statistics import Estimate
 from tunesmith.report.inert import Cut
@@ -138,6 +139,19 @@ class EvidenceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceFacts:
+    """The combinations that the optimise stage tried, and which it took."""
+
+    target: str
+    budget: float
+    items: int
+    chosen: str
+    trials: Sequence[Trial]
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
+    """By combination and by parent; no evidence, so it comes from the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """What one model answered; ``correct`` is None where nothing was scored."""
 
@@ -199,6 +213,7 @@ class RunFacts:
     feedback: FeedbackFacts | None
     reward: RewardFacts | None
     evidence: EvidenceFacts | None
+    choice: ChoiceFacts | None
     questions: Sequence[Question]
     lineage: LineageFacts
     config: Mapping[str, Any]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tunesmith import plugins, stages
 from tunesmith.errors import ArtifactError
 from tunesmith.report import evidence, files, questions
+from tunesmith.report.choice import read_choice
 from tunesmith.report.facts import (
     DataFacts,
     FeedbackFacts,
@@ -70,6 +71,7 @@ def gather(store: Store, run_id: str) -> RunFacts:
         feedback=feedback,
         reward=of("reward", read_reward),
         evidence=of("evaluate", lambda st, one: evidence.read_evidence(st, one, speeds)),
+        choice=of("optimise", lambda st, one: read_choice(st, one, _timings(told, "optimise"))),
         questions=shown,
         lineage=_lineage(told, artifacts, str(run.config.get("model", ""))),
         config=run.config,
@@ -144,9 +146,13 @@ def _curves(store: Store, run_id: str, stage: str) -> dict[str, list[tuple[float
 
 def _speeds(told: list[StageFacts]) -> dict[str, float]:
     """Return tokens per second by model, as the evaluation measured them in passing."""
-    timings = next((stage.timings for stage in told if stage.name == "evaluate"), {})
+    timings = _timings(told, "evaluate")
     mark = "tokens_per_second/"
     return {name.removeprefix(mark): v for name, v in timings.items() if name.startswith(mark)}
+
+
+def _timings(told: list[StageFacts], name: str) -> Mapping[str, float]:
+    return next((stage.timings for stage in told if stage.name == name), {})
 
 
 def _data(store: Store, artifact_id: str) -> DataFacts:

@@ -46,6 +46,7 @@ class Gguf(Quantizer):
 
     name = "gguf"
     engine: ClassVar[str] = "llamacpp"
+    unchanged: ClassVar[dict[str, Any] | None] = {"type": "f32"}
     needs: ClassVar[tuple[str, ...]] = ("gguf",)
 
     type: Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m"] = "q8_0"
