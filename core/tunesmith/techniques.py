@@ -287,6 +287,9 @@ class Quantizer(Technique):
     hook = "register_quantizers"
     engine: ClassVar[str] = "transformers"
     """The engine that runs what this quantizer writes."""
+    unchanged: ClassVar[dict[str, Any] | None] = None
+    """Options with which it stores every weight as it is, for its engine to run; None: it cannot.
+    """
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
         """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""

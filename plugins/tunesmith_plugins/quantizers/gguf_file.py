@@ -47,6 +47,7 @@ class Gguf(Quantizer):
     name = "gguf"
     engine: ClassVar[str] = "llamacpp"
     needs: ClassVar[tuple[str, ...]] = ("gguf",)
+    unchanged: ClassVar[dict[str, Any] | None] = {"type": "f32"}
 
     type: Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m"] = "q8_0"
     """How matrices are stored; norms and biases stay f32, q4_0 keeps the output matrix at q8_0, and
