@@ -334,6 +334,17 @@ class Engine(Technique):
     family = "Engine"
     hook = "register_engines"
 
+    def chosen(self, model: Path, sampler: Sampler) -> Engine:
+        """Return the engine that is meant for a model and a way to draw: itself, or its choice.
+
+        Preflight asks once, and what it returns is part of the stage's key and of the run.
+        """
+        return self
+
+    def suited(self, model: Path, streams: int) -> Engine:
+        """Return the engine with the options it should have for so many answers at once."""
+        return self
+
     def open(self, model: Path) -> AbstractContextManager[OpenEngine]:
         """Load a model folder; leaving the context frees it."""
         raise NotImplementedError
