@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from tunesmith import plugins, source_code, stages
 from tunesmith.config import Lifecycle, Of, Section
+from tunesmith.generation.exporting import keeper
 from tunesmith.nesting import nested_in
 from tunesmith.places import Place, places
 from tunesmith.techniques import Engine, Quantizer, Sampler, Task, Technique
@@ -155,6 +156,19 @@ def _implied(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterat
     if stage in ("evaluate", "release") and "optimise" in inputs and config.optimise:
         quantizer = plugins.build(Quantizer, config.optimise.quantizer)
         yield Place("quantizer.engine", Engine, {"name": quantizer.engine})
+    yield from _unchanged_forms(config, stage, inputs)
+
+
+def _unchanged_forms(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterator[Place]:
+    """Yield what puts whole models on engines that do not read a model folder."""
+    section = {"respond": config.respond, "evaluate": config.evaluate}.get(stage)
+    names = {str(section.engine["name"])} if section else set()
+    if stage == "evaluate" and "optimise" in inputs and config.optimise:
+        names.add(plugins.build(Quantizer, config.optimise.quantizer).engine)
+    for name in sorted(names):
+        if (writer := keeper(name)) is not None:
+            spec = {"name": writer.name, **writer.model_dump(mode="json")}
+            yield Place(f"{name}.form", Quantizer, spec)
 
 
 def versions(stage: str, techniques: list[Technique]) -> dict[str, str]:

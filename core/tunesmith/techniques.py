@@ -295,6 +295,10 @@ class Quantizer(Technique):
         """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""
         raise NotImplementedError
 
+    def objections(self, model: Path) -> list[str]:
+        """Return why a model has no form that this writes; cheap, it reads the config alone."""
+        return []
+
 
 class Accelerator(Technique):
     """Ways to make an engine faster without changing what it says."""

@@ -130,7 +130,9 @@ def candidates(
     if not fitting:
         names = ", ".join(among) or "installed engines"
         raise ModelError(f"None of {names} can run {model} and sample with {sampler.name}.")
-    return sorted(fitting, key=lambda one: one.quantizer is not None or one.engine.name != REFERENCE)
+    return sorted(
+        fitting, key=lambda one: one.quantizer is not None or one.engine.name != REFERENCE
+    )
 
 
 def installed(among: Sequence[str] = ()) -> Iterator[Engine]:

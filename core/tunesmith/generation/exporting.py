@@ -1,9 +1,8 @@
-"""A model as an engine reads it: the folder itself, or the same weights in the engine's own form."""
+"""A model as an engine reads it: the folder itself, or the same weights in another form."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from tunesmith.adapted import read_marker
@@ -32,8 +31,7 @@ def obstacles(engine: Engine, model: Path) -> list[str]:
         return [f"{engine.name} needs whole safetensors weights; {model} has none."]
     if (model / "config.json").is_file() and _quantized(model):
         return [f"{model} is quantized for another engine; {engine.name} has no form of it."]
-    asked: Callable[[Path], list[str]] | None = getattr(writer, "problems_with_model", None)
-    return [] if asked is None else asked(model)
+    return writer.objections(model)
 
 
 def readable(engine: Engine, model: Path, out: Path) -> Path:

@@ -119,9 +119,12 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
     section = config.evaluate
     if section is None:
         return
-    engine = built.one("optimise.quantizer.engine", Engine)
-    for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
-        _check_sampler(built, path, engine, plan)
+    for place in ("optimise.quantizer.engine", "evaluate.engine"):
+        engine = built.one(place, Engine)
+        for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
+            _check_sampler(built, path, engine, plan)
+    engine = built.one("evaluate.engine", Engine)
+    _check_sampler(built, "evaluate.win_rate.sampler", engine, plan)
     named = [spec.get("name") for spec in section.evaluators]
     if section.win_rate:
         _check_tasks("evaluate.win_rate.task", [section.win_rate.task], plan)

@@ -113,9 +113,7 @@ class OpenCTranslate2:
         if not all(np.isfinite(one).all() for one in after):
             raise ModelError(f"The model in {self.folder} gives no numbers; it is damaged.")
         best = [np.argsort(-one, kind="stable")[:most] for one in after]
-        return [
-            {int(i): float(one[i]) for i in ids} for one, ids in zip(after, best, strict=True)
-        ]
+        return [{int(i): float(one[i]) for i in ids} for one, ids in zip(after, best, strict=True)]
 
     def _write(
         self, prompts: list[list[int]], seeds: list[int], options: dict[str, Any]

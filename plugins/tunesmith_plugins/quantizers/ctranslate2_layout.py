@@ -45,7 +45,9 @@ def objections(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def described(config: Mapping[str, Any], weights: Mapping[str, Tensor], words: Sequence[str]) -> Any:
+def described(
+    config: Mapping[str, Any], weights: Mapping[str, Tensor], words: Sequence[str]
+) -> Any:
     """Return the filled specification; ``weights`` are float32 tensors by transformers' names.
 
     ``words`` is the vocabulary, one distinct string per token id. Raises ModelError for a tensor

@@ -65,8 +65,8 @@ class CTranslate2Model(Quantizer):
         (out / "report.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         return Outcome(metrics=metrics)
 
-    def problems_with_model(self, model: Path) -> list[str]:
-        """Return why a model cannot be written; for preflight."""
+    def objections(self, model: Path) -> list[str]:
+        """Return why a model has no form there; its config alone is read."""
         return objections(read_json(model / "config.json"))
 
     def _measure(self, path: Path, weights: int) -> dict[str, Any]:
