@@ -81,7 +81,7 @@ class Rate:
             "label": self.label,
             "engine": self.engine,
             "quantizer": self.quantizer,
-            "rates": [round(rate, 3) for rate in self.rates],
+            "rates": self.rates,
             "dropped": self.dropped,
         }
 
@@ -251,7 +251,8 @@ def _picked(rates: Sequence[Rate]) -> Rate:
 
 
 def _rate(one: Candidate, rates: list[float], dropped: str | None = None) -> Rate:
-    return Rate(one.label, _spec(one.engine), _spec(one.quantizer), rates, dropped)
+    kept = [round(rate, 3) for rate in rates]
+    return Rate(one.label, _spec(one.engine), _spec(one.quantizer), kept, dropped)
 
 
 def _spec(one: Engine | Quantizer | None) -> Any:
