@@ -30,6 +30,8 @@ _MEASURE = """Examples:
   tunesmith engines measure builtin:nano
   tunesmith engines measure models/small --streams 1,8,32 --new 128
   tunesmith engines measure models/small --quantizer gguf --quantizer ctranslate2
+  tunesmith engines measure models/small --engine ctranslate2
+      --engine '{name: llamacpp, threads: 1}'
   tunesmith engines measure artifacts/quantized --sampler '{name: top_p, p: 0.9}'
 
 Every engine that runs the model at its own precision is measured in interleaved rounds; one whose
@@ -105,7 +107,7 @@ def measure(
     ] = "greedy",
     engines: Annotated[
         list[str] | None,
-        typer.Option("--engine", help="Measure this one; may be repeated. By default all."),
+        typer.Option("--engine", help="This one, by name or with options; may be repeated."),
     ] = None,
     quantizers: Annotated[
         list[str] | None,
@@ -121,14 +123,14 @@ def measure(
     from tunesmith.generation.racing import Workload
     from tunesmith.models import resolve_model
 
-    _check_names(engines or [])
+    among = [_spec(text) for text in engines or []]
     folder = resolve_model(model)
     makers = [_spec(text) for text in quantizers or []]
     found = []
     for count in _counts(streams):
         workload = Workload(count, prompt, new, _spec(sampler))
         with screen.kept_for_json(as_json):
-            choice = choose(folder, workload, engines or [], makers, again=again, rounds=rounds)
+            choice = choose(folder, workload, among, makers, again=again, rounds=rounds)
         found.append(choice)
         if not as_json:
             _show(choice)
@@ -150,14 +152,6 @@ def _spec(text: str) -> Any:
 
     found = scalar(text, "the command line")
     return found if isinstance(found, dict) else text
-
-
-def _check_names(names: list[str]) -> None:
-    from tunesmith.plugins import build
-    from tunesmith.techniques import Engine
-
-    for name in names:
-        build(Engine, name)
 
 
 def _show(choice: Choice) -> None:

@@ -13,7 +13,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,22 @@ class Candidate:
 
     engine: Engine
     quantizer: Quantizer | None = None
+    said: str = ""
+    """The engine's options that the caller named, e.g. ``exact=False``."""
 
     @property
     def label(self) -> str:
-        """Return its name: the engine's, and how the quantizer stores weights."""
-        return self.engine.name if self.quantizer is None else f"{self.engine.name} {self._kind()}"
+        """Return its name: the engine's with what was said of it, and how weights are stored."""
+        parts = [self.engine.name, self.said]
+        if self.quantizer is not None:
+            parts += [self.quantizer.name] if self.quantizer.name != self.engine.name else []
+            parts += map(str, self.quantizer.model_dump(mode="json").values())
+        return " ".join(part for part in parts if part)
 
-    def _kind(self) -> str:
-        assert self.quantizer is not None
-        name, options = self.quantizer.name, self.quantizer.model_dump(mode="json").values()
-        return " ".join([*([name] if name != self.engine.name else []), *map(str, options)])
+    @property
+    def is_reference(self) -> bool:
+        """Say whether the others' answers are measured by its own."""
+        return self.quantizer is None and self.engine.name == REFERENCE
 
     def folder(self, model: Path, scratch: Path) -> Path:
         """Return the folder that the engine runs, made in ``scratch`` where need be."""
@@ -115,41 +121,52 @@ class Choice:
 
 
 def candidates(
-    model: Path, sampler: Sampler, among: Sequence[str] = (), quantizers: Sequence[Spec | str] = ()
+    model: Path,
+    sampler: Sampler,
+    among: Sequence[Spec | str] = (),
+    quantizers: Sequence[Spec | str] = (),
 ) -> list[Candidate]:
     """Return what could run a model and draw as the sampler says, the reference first.
 
-    ``among`` names the engines to consider (all that are installed), ``quantizers`` what may be
-    made of the model besides. Raises ModelError when nothing is left.
+    ``among`` are the engines to consider, by name or with options (all that are installed),
+    ``quantizers`` what may be made of the model besides. Raises ModelError when nothing is left.
     """
     made = [build(Quantizer, spec) for spec in quantizers]
-    known = [one for one in installed(among) if not obstacles(one, model)]
-    found = [Candidate(one) for one in known]
-    found += [Candidate(one, maker) for maker in made for one in installed([maker.engine])]
+    known = list(installed(among))
+    found = [Candidate(one, None, said) for one, said in known if not obstacles(one, model)]
+    found += [
+        Candidate(one, maker, said)
+        for maker in made
+        for one, said in known
+        if one.name == maker.engine
+    ]
     fitting = [one for one in found if _expresses(one.engine, sampler)]
     if not fitting:
-        names = ", ".join(among) or "installed engines"
+        names = ", ".join(one.name for one, _ in known) or "the engines named"
         raise ModelError(f"None of {names} can run {model} and sample with {sampler.name}.")
-    return sorted(
-        fitting, key=lambda one: one.quantizer is not None or one.engine.name != REFERENCE
-    )
+    return sorted(fitting, key=lambda one: not one.is_reference)
 
 
-def installed(among: Sequence[str] = ()) -> Iterator[Engine]:
-    """Yield the engines that can be used here; what only chooses among others is none."""
-    for name, kind in sorted(host().available(Engine).items()):
-        chooses = kind.chosen is not Engine.chosen
-        if chooses or (among and name not in among) or _demands(kind):
+def installed(among: Sequence[Spec | str] = ()) -> Iterator[tuple[Engine, str]]:
+    """Yield the engines that can be used here, each with the options that were named for it.
+
+    What only chooses among others is none of them.
+    """
+    for spec in among or sorted(host().available(Engine)):
+        named = {"name": spec} if isinstance(spec, str) else dict(spec)
+        kind = host().available(Engine).get(str(named.get("name")))
+        if kind is not None and (kind.chosen is not Engine.chosen or _demands(kind, named)):
             continue
-        engine = build(Engine, name)
-        writer = None if name == REFERENCE else keeper(name)
+        engine = build(Engine, named)
+        writer = None if engine.name == REFERENCE else keeper(engine.name)
         needs = {*engine.needs, *(writer.needs if writer else ())}
         if all(map(_importable, needs)) and not engine.problems():
-            yield engine
+            said = {key: value for key, value in named.items() if key != "name"}
+            yield engine, " ".join(f"{key}={value}" for key, value in said.items())
 
 
-def _demands(kind: type[Engine]) -> bool:
-    return any(field.is_required() for field in kind.model_fields.values())
+def _demands(kind: type[Engine], given: Spec) -> bool:
+    return any(one.is_required() and key not in given for key, one in kind.model_fields.items())
 
 
 def _importable(module: str) -> bool:
@@ -167,7 +184,7 @@ def _expresses(engine: Engine, sampler: Sampler) -> bool:
 def choose(
     model: Path,
     workload: Workload,
-    among: Sequence[str] = (),
+    among: Sequence[Spec | str] = (),
     quantizers: Sequence[Spec | str] = (),
     *,
     again: bool = False,
@@ -182,7 +199,7 @@ def choose(
     workload.check(context_length(model))
     sampler = build(Sampler, workload.sampler)
     suited = [
-        Candidate(one.engine.suited(model, workload.streams), one.quantizer)
+        replace(one, engine=one.engine.suited(model, workload.streams))
         for one in candidates(model, sampler, among, quantizers)
     ]
     if len(suited) == 1:
@@ -212,11 +229,15 @@ def measure(
     entrants: dict[str, OpenEngine] = {}
     dropped: dict[str, str] = {}
     with ExitStack() as stack:
+        reference = _witness(suited, model, stack)
         for one in suited:
+            trouble: str | None = None
             try:
-                folder = one.folder(model, scratch)
-                opened = stack.enter_context(one.engine.open(folder))
-                trouble = _trouble(one, opened, entrants, workload, vocabulary)
+                opened = stack.enter_context(one.engine.open(one.folder(model, scratch)))
+                if one.is_reference:
+                    reference = reference or opened
+                elif one.quantizer is None and reference is not None:
+                    trouble = disagreement(reference, opened, workload, vocabulary)
             except TunesmithError as error:
                 trouble = str(error)
             if trouble is None:
@@ -227,18 +248,12 @@ def measure(
     return [_rate(one, rates.get(one.label, []), dropped.get(one.label)) for one in suited]
 
 
-def _trouble(
-    one: Candidate,
-    opened: OpenEngine,
-    entrants: dict[str, OpenEngine],
-    workload: Workload,
-    vocabulary: int,
-) -> str | None:
-    """Return how an engine at the model's own precision says something else than the reference."""
-    reference = entrants.get(REFERENCE)
-    if one.quantizer is not None or reference is None:
+def _witness(suited: Sequence[Candidate], model: Path, stack: ExitStack) -> OpenEngine | None:
+    """Open the reference, where it is no candidate itself, to compare the others' answers with."""
+    engine = build(Engine, REFERENCE)
+    if any(one.is_reference for one in suited) or not engine.reads(model):
         return None
-    return disagreement(reference, opened, workload, vocabulary)
+    return stack.enter_context(engine.open(model))
 
 
 def _picked(rates: Sequence[Rate]) -> Rate:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -27,8 +28,8 @@ class Auto(Engine):
     """Tokens of each prompt."""
     new: int = Field(default=32, ge=1)
     """New tokens of each answer."""
-    among: tuple[str, ...] = ()
-    """The engines to choose among; none named: all that are installed."""
+    among: tuple[str | dict[str, Any], ...] = ()
+    """The engines to choose among, by name or with options; none named: all that are installed."""
 
     def chosen(self, model: Path, sampler: Sampler) -> Engine:
         """Return the fastest engine for a model and a sampler; it is measured once."""
@@ -54,7 +55,7 @@ class Auto(Engine):
         """Say whether any engine reads the folder."""
         from tunesmith.generation.engine_choice import installed
 
-        return any(one.reads(model) for one in installed(self.among))
+        return any(one.reads(model) for one, _ in installed(self.among))
 
 
 @hookimpl
