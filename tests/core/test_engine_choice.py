@@ -291,6 +291,11 @@ class TestPlanning:
         assert again.chosen == {}
         assert not (home / "engines").exists()
 
+    def test_a_stage_that_comes_after_the_end_of_this_run_is_settled_too(self):
+        found = preflight.plan(whole(), store.open(), until="prepare")
+        assert [one.stage for one in found.stages] == ["prepare"]
+        assert found.chosen["respond.engine"]["name"] in ("transformers", "llamacpp", "ctranslate2")
+
     def test_a_sampler_only_the_reference_knows_settles_it_and_the_plan_says_so(self):
         respond = {"engine": "auto", "sampler": {"name": "beam"}, "prompts": 5}
         found = preflight.plan(whole(respond=respond), store.open())

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith import plugins
+from tunesmith import plugins, stages
 from tunesmith.config import Lifecycle
 from tunesmith.errors import TunesmithError
 from tunesmith.generation.answers import REFERENCE
 from tunesmith.generation.exporting import obstacles
 from tunesmith.model_facts import ModelFacts
-from tunesmith.preflight.built import Built
+from tunesmith.preflight.built import Built, build_all
+from tunesmith.preflight.model_fits import check_model
 from tunesmith.preflight.outcome import Plan
 from tunesmith.records import Spec
 from tunesmith.techniques import Adapter, Engine, Sampler
@@ -28,20 +29,46 @@ SAMPLERS = {
 """Where a config names an engine for models at their own precision -> what they are drawn by."""
 
 
-def settle(config: Lifecycle, built: Built, facts: ModelFacts | None, plan: Plan) -> Lifecycle:
-    """Return the config with every choice made; note what an engine cannot do in ``plan``."""
-    chosen: dict[str, Spec] = {}
+def settle(
+    config: Lifecycle, wanted: list[str], built: Built, facts: ModelFacts | None, plan: Plan
+) -> Lifecycle:
+    """Return the config with every choice made; note what an engine cannot do in ``plan``.
+
+    Choices for stages that are not wanted yet are made as well: a run that ended before them is
+    resumed from its stored config, without another plan.
+    """
     for path in SAMPLERS:
         engine = built.one(path, Engine)
         if engine is None:
+            _settle_later(config, wanted, path, plan)
             continue
-        if type(engine).chosen is not Engine.chosen:
-            engine = _choice(path, engine, built, facts, plan)
-            chosen[path] = {"name": engine.name, **engine.model_dump(mode="json")}
-            built.at[path] = engine
+        if _chooses(engine):
+            engine = built.at[path] = _choice(path, engine, built, facts, plan)
+            plan.chosen[path] = _spec(engine)
         _check(path, engine, built, facts, plan)
-    plan.chosen = chosen
-    return settled(config, chosen)
+    return settled(config, plan.chosen)
+
+
+def _settle_later(config: Lifecycle, wanted: list[str], path: str, plan: Plan) -> None:
+    every = [stage.name for stage in stages.planned(config)]
+    if every == wanted:
+        return
+    later = Plan(plan.name, plan.model)
+    built = build_all(config, every, later)
+    engine = built.one(path, Engine)
+    if engine is not None and _chooses(engine):
+        facts = check_model(config, every, built, later)
+        plan.chosen[path] = _spec(_choice(path, engine, built, facts, later))
+        for warning in later.warnings:
+            plan.warn(warning.place, warning.text)
+
+
+def _chooses(engine: Engine) -> bool:
+    return type(engine).chosen is not Engine.chosen
+
+
+def _spec(engine: Engine) -> Spec:
+    return {"name": engine.name, **engine.model_dump(mode="json")}
 
 
 def settled(config: Lifecycle, chosen: Mapping[str, Spec]) -> Lifecycle:

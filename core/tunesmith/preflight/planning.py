@@ -29,7 +29,7 @@ def plan(config: Lifecycle, store: Store, until: str | None = None) -> Plan:
     built = build_all(config, wanted, found)
     order.check(config, wanted, built, found)
     facts = check_model(config, wanted, built, found)
-    config = engines.settle(config, built, facts, found)
+    config = engines.settle(config, wanted, built, facts, found)
     settings_fit.check(config, wanted, built, found)
     check_techniques_fit(config, wanted, built, facts, found)
     sample = data_rows.peek(config, built, found) if "prepare" in wanted else None
