@@ -182,7 +182,7 @@ class TestChoosing:
     def test_a_folder_that_no_engine_runs_is_refused(self, tmp_path):
         shutil.copytree(tiny_model(), tmp_path / "model")
         (tmp_path / "model/model.safetensors").unlink()
-        with pytest.raises(ModelError, match="None of .* can run"):
+        with pytest.raises(ModelError, match=r"None of .* can run"):
             choose(tmp_path / "model", SMALL)
 
 

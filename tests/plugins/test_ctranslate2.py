@@ -188,7 +188,7 @@ class TestInt8:
                 rows = one.next_logprobs(texts, VOCABULARY)
             found[kind] = np.array([[row[t] for t in range(VOCABULARY)] for row in rows])
         moved = np.abs(found["int8"] - found["float32"])
-        assert 1e-3 < moved.max()
+        assert moved.max() > 1e-3
         assert np.median(moved) < 0.1 * np.std(found["float32"])
         same = (found["int8"].argmax(1) == found["float32"].argmax(1)).mean()
         assert same >= 0.8
@@ -271,7 +271,7 @@ class TestRefusals:
         assert (engine.reads(tiny), engine.reads(tiny_ct2)) == (False, True)
         assert not build(Engine, "transformers").reads(tiny_ct2)
         assert not build(Engine, "llamacpp").reads(tiny_ct2)
-        with pytest.raises(ModelError, match="no CTranslate2 model.*quantizer 'ctranslate2'"):
+        with pytest.raises(ModelError, match=r"no CTranslate2 model.*quantizer 'ctranslate2'"):
             run("ctranslate2", tiny, [[5]], ask(1))
 
     def test_a_truncated_file(self, tiny_ct2, tmp_path):
