@@ -92,7 +92,7 @@ class Respond(Section):
     pairs: Count = 1
     """Pairs per prompt."""
     engine: Annotated[Spec, Of(t.Engine)] = {"name": "transformers"}
-    """What runs the model."""
+    """What runs the model, at its own precision; `auto` takes the fastest, by measurement."""
 
 
 class Collect(Section):
@@ -220,6 +220,9 @@ class Evaluate(Section):
     """Items per task, from the split `test`."""
     sampler: Annotated[Spec, Of(t.Sampler)] = {"name": "greedy"}
     """How answers are drawn."""
+    engine: Annotated[Spec, Of(t.Engine)] = {"name": "transformers"}
+    """What runs the models at their own precision; `auto` takes the fastest, by measurement. A
+    quantized model runs on the engine it was made for."""
     win_rate: WinRate | None = None
     """Whether models compete, and how; null: they do not."""
     evaluators: Annotated[list[Spec], Of(t.Evaluator)] = [

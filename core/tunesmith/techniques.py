@@ -298,12 +298,17 @@ class Quantizer(Technique):
     engine: ClassVar[str] = "transformers"
     """The engine that runs what this quantizer writes."""
     unchanged: ClassVar[dict[str, Any] | None] = None
-    """Options with which it writes the weights as they are; so a parent gets to that engine, and
-    the two are compared there. None where the engine reads the parent's own folder."""
+    """Options with which it stores every weight as it is, for its engine to run; None: it cannot.
+
+    So a parent gets to that engine, and the two are compared there."""
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
         """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""
         raise NotImplementedError
+
+    def objections(self, model: Path) -> list[str]:
+        """Return why a model has no form that this writes; cheap, it reads the config alone."""
+        return []
 
 
 class Accelerator(Technique):
@@ -343,6 +348,17 @@ class Engine(Technique):
 
     family = "Engine"
     hook = "register_engines"
+
+    def chosen(self, model: Path, sampler: Sampler) -> Engine:
+        """Return the engine that is meant for a model and a way to draw: itself, or its choice.
+
+        Preflight asks once, and what it returns is part of the stage's key and of the run.
+        """
+        return self
+
+    def suited(self, model: Path, streams: int) -> Engine:
+        """Return the engine with the options it should have for so many answers at once."""
+        return self
 
     def open(self, model: Path) -> AbstractContextManager[OpenEngine]:
         """Load a model folder; leaving the context frees it."""

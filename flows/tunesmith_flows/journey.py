@@ -91,7 +91,8 @@ def new_desk(config: Lifecycle, until: str | None) -> Desk:
     from tunesmith import preflight
 
     store = _settled_store()
-    preflight.plan(config, until=until, store=store).require()
+    found = preflight.plan(config, until=until, store=store).require()
+    config = preflight.settled(config, found.chosen)
     whole = config.model_dump(mode="json")
     run_id = runs.create(store, config.name, whole, details={"until": until})
     return Desk(store, run_id, config)

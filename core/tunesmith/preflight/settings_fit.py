@@ -142,9 +142,11 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
     section = config.evaluate
     if section is None:
         return
-    for engine in built.under("optimise", Engine).values():
+    engine = built.one("evaluate.engine", Engine)
+    for one in (*built.under("optimise", Engine).values(), engine):
         for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
-            _check_sampler(built, path, engine, plan)
+            _check_sampler(built, path, one, plan)
+    _check_sampler(built, "evaluate.win_rate.sampler", engine, plan)
     named = [spec.get("name") for spec in section.evaluators]
     if section.win_rate:
         _check_tasks("evaluate.win_rate.task", [section.win_rate.task], plan)
