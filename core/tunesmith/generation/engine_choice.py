@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tunesmith.endpoints import Endpoint
 from tunesmith.errors import ModelError, TunesmithError
 from tunesmith.generation.answers import REFERENCE, check_expressible
 from tunesmith.generation.engine_records import Question
@@ -150,12 +151,15 @@ def candidates(
 def installed(among: Sequence[Spec | str] = ()) -> Iterator[tuple[Engine, str]]:
     """Yield the engines that can be used here, each with the options that were named for it.
 
-    What only chooses among others is none of them.
+    What only chooses among others is none of them; what asks a server, which may be anywhere and
+    serve anything, is one only when it is named.
     """
     for spec in among or sorted(host().available(Engine)):
         named = {"name": spec} if isinstance(spec, str) else dict(spec)
         kind = host().available(Engine).get(str(named.get("name")))
         if kind is not None and (kind.chosen is not Engine.chosen or _demands(kind, named)):
+            continue
+        if kind is not None and issubclass(kind, Endpoint) and not among:
             continue
         engine = build(Engine, named)
         writer = None if engine.name == REFERENCE else keeper(engine.name)
