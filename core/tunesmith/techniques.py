@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,7 @@ from tunesmith.records import (
     Row,
     Score,
     Scorer,
+    Token,
     TrainingJob,
 )
 
@@ -322,6 +323,21 @@ class OpenEngine(Protocol):
 
     def generate(self, prompts: Sequence[list[int]], how: Generation) -> list[Completion]:
         """Continue each prompt (token ids); one completion per prompt, in order."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Protocol):
+    """What an open engine may also do: hand over each token as soon as it is written."""
+
+    def stream(
+        self, prompt: list[int], how: Generation, top: int | None = None
+    ) -> Iterator[Token]:
+        """Continue one prompt with ``how.seeds[0]``: the tokens that ``generate`` returns.
+
+        ``top`` asks for log-probabilities and for that many alternatives; None for neither.
+        Closing the iterator ends the work. Raises ModelError as ``generate`` does.
+        """
         ...
 
 
