@@ -158,7 +158,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _speaking(folder: Path) -> ModelFacts:
-    """Return the facts of a folder whose tokenizer can be used; another format's weights will do."""
+    """Return the facts of a folder whose tokenizer can be used; a GGUF file's will do."""
     facts = inspect_model(folder)
     foreign = {no_weights(folder)} if any(folder.glob("*.gguf")) else set()
     if problems := [problem for problem in facts.problems if problem not in foreign]:

@@ -133,6 +133,11 @@ class PromptStyle(Technique):
     family = "PromptStyle"
     hook = "register_prompt_styles"
 
+    @property
+    def asks_once(self) -> bool:
+        """Whether the answer to ``messages`` is the answer, so that it can be shown as it comes."""
+        return type(self).answers is PromptStyle.answers
+
     def messages(self, task: Task, row: Row, shots: Sequence[Row]) -> list[Message]:
         """Return the conversation to complete; ``shots`` are solved rows it may show first."""
         raise NotImplementedError
@@ -330,9 +335,7 @@ class OpenEngine(Protocol):
 class StreamingEngine(Protocol):
     """What an open engine may also do: hand over each token as soon as it is written."""
 
-    def stream(
-        self, prompt: list[int], how: Generation, top: int | None = None
-    ) -> Iterator[Token]:
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
         """Continue one prompt with ``how.seeds[0]``: the tokens that ``generate`` returns.
 
         ``top`` asks for log-probabilities and for that many alternatives; None for neither.

@@ -14,6 +14,7 @@ from tunesmith.cli import (
     plugin_commands,
     prompt,
     proving,
+    serving,
     upkeep,
 )
 
@@ -69,5 +70,6 @@ data.add_to(app)
 prompt.add_to(app)
 configs.add_to(app)
 proving.add_to(app)
+serving.add_to(app)
 plugin_commands.add_to(app)
 upkeep.add_to(app)

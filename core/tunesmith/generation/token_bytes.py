@@ -27,16 +27,14 @@ class TokenBytes:
 
     def of(self, token: int) -> bytes:
         """Return the bytes of one token; a special token spells its name."""
-        piece = self.tokenizer.convert_ids_to_tokens(token)
-        if piece is None:
-            return b""
+        piece = str(self.tokenizer.convert_ids_to_tokens(token) or "")
         if token in self._special:
-            return str(piece).encode()
+            return piece.encode()
         if found := _FALLBACK.fullmatch(piece):
             return bytes([int(found[1], 16)])
         if self._byte_level and all(letter in self._letters for letter in piece):
             return bytes(self._letters[letter] for letter in piece)
-        return str(piece).replace(_SPACE, " ").encode()
+        return piece.replace(_SPACE, " ").encode()
 
     def spellings(self, text: bytes, count: int) -> Iterator[list[int]]:
         """Yield every way to write ``text`` with exactly ``count`` tokens."""
@@ -53,7 +51,8 @@ class TokenBytes:
     def _letters(self) -> dict[str, int]:
         from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-        return {letter: byte for byte, letter in bytes_to_unicode().items()}
+        table: dict[int, str] = bytes_to_unicode()  # type: ignore[no-untyped-call]
+        return {letter: byte for byte, letter in table.items()}
 
     @cached_property
     def _byte_level(self) -> bool:

@@ -165,9 +165,7 @@ class OpenLlamaCpp:
             written.update(zip(batch, rows, strict=True))
         return [completion(written[i], how, self.decode) for i in range(len(prompts))]
 
-    def stream(
-        self, prompt: list[int], how: Generation, top: int | None = None
-    ) -> Iterator[Token]:
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
         """Yield the tokens of one answer as llama.cpp writes them, see `llamacpp_stream`."""
         options = _options(how, self.context)
         check_request([prompt], how, self.context, self.vocabulary)

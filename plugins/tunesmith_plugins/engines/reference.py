@@ -93,9 +93,7 @@ class OpenTransformers:
             self.model, prompts, how, self.decode, self.guesses, self.counts
         )
 
-    def stream(
-        self, prompt: list[int], how: Generation, top: int | None = None
-    ) -> Iterator[Token]:
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
         """Yield the tokens of one answer; guesses, which come in batches, are not used here."""
         return stream(self.model, prompt, how, top)
 

@@ -1,0 +1,292 @@
+"""The HTTP side: routes, statuses, streams; everything slow happens in the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tunesmith import __version__
+from tunesmith.serving import answering, catalogue, refusals, shapes
+from tunesmith.serving.answering import Ended, Part
+from tunesmith.serving.refusals import Refusal
+from tunesmith.serving.requests import Chat, Text
+from tunesmith.serving.shapes import Head, Json, Usage
+from tunesmith.serving.worker import Work, Worker
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+LONGEST_BODY = 4_000_000
+"""Bytes of a request; no context that fits this machine is longer."""
+HOSTS = ["127.0.0.1", "localhost", "[::1]", "::1"]
+"""Names under which a client may ask; any other is a page that reaches us by DNS rebinding."""
+M = TypeVar("M", bound=BaseModel)
+
+
+class Service:
+    """The models that are served, by id, in the order they were named."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        self.workers = {worker.target.id: worker for worker in workers}
+        self.draining = False
+        """Whether the server is about to end; it then takes no new work."""
+
+    def worker(self, wanted: str) -> Worker:
+        """Return the worker of a model; raise Refusal when it cannot answer."""
+        if wanted not in self.workers:
+            raise refusals.no_model(wanted, list(self.workers))
+        worker = self.workers[wanted]
+        if self.draining or worker.state == "closed":
+            raise Refusal(503, "The server is shutting down.", "service_unavailable")
+        if worker.state == "failed":
+            why = f"{wanted} could not be loaded: {worker.reason}"
+            raise Refusal(503, why, "service_unavailable", "model_not_loaded")
+        return worker
+
+    def ready(self) -> bool:
+        """Say whether every model that is served can answer now."""
+        return not self.draining and all(one.state == "ready" for one in self.workers.values())
+
+
+def application(service: Service) -> Starlette:
+    """Return the ASGI application."""
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.routing import Route
+
+    def route(
+        path: str, handle: Callable[[Service, Request], Awaitable[Response]], verb: str
+    ) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await handle(service, request)
+            except Exception as error:  # noqa: BLE001  every error has an answer
+                return _refused(refusals.refusal_of(error))
+
+        return Route(path, endpoint, methods=[verb])
+
+    return Starlette(
+        routes=[
+            route("/healthz", _healthz, "GET"),
+            route("/readyz", _readyz, "GET"),
+            route("/v1/models", _models, "GET"),
+            route("/v1/models/{model:path}", _model, "GET"),
+            route("/v1/chat/completions", _chat, "POST"),
+            route("/v1/completions", _text, "POST"),
+            route("/tunesmith/v1/techniques", _techniques, "GET"),
+            route("/tunesmith/v1/prompt", _prompt, "POST"),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)],
+        exception_handlers={HTTPException: _no_route},
+    )
+
+
+async def _healthz(service: Service, request: Request) -> Response:
+    return _json({"status": "ok", "version": __version__})
+
+
+async def _readyz(service: Service, request: Request) -> Response:
+    states = {
+        name: {"state": worker.state, **({"reason": worker.reason} if worker.reason else {})}
+        for name, worker in service.workers.items()
+    }
+    body = {"ready": service.ready(), "draining": service.draining, "models": states}
+    return _json(body, 200 if service.ready() else 503)
+
+
+async def _models(service: Service, request: Request) -> Response:
+    return _json({"object": "list", "data": [_about(one) for one in service.workers.values()]})
+
+
+async def _model(service: Service, request: Request) -> Response:
+    wanted = request.path_params["model"]
+    if wanted not in service.workers:
+        raise refusals.no_model(wanted, list(service.workers))
+    return _json(_about(service.workers[wanted]))
+
+
+def _about(worker: Worker) -> Json:
+    target = worker.target
+    told = {"state": worker.state, "engine": target.engine, "requests": worker.busy, **target.facts}
+    return {
+        "id": target.id,
+        "object": "model",
+        "created": worker.created,
+        "owned_by": "tunesmith",
+        "tunesmith": told,
+    }
+
+
+async def _techniques(service: Service, request: Request) -> Response:
+    return _json(await asyncio.to_thread(catalogue.techniques))
+
+
+async def _chat(service: Service, request: Request) -> Response:
+    asked = await _body(request, Chat)
+    worker = service.worker(asked.model)
+    return await _answer(request, worker, asked, answering.chat(asked))
+
+
+async def _text(service: Service, request: Request) -> Response:
+    asked = await _body(request, Text)
+    worker = service.worker(asked.model)
+    return await _answer(request, worker, asked, answering.text(asked))
+
+
+async def _prompt(service: Service, request: Request) -> Response:
+    asked = await _body(request, Chat)
+    worker = service.worker(asked.model)
+    things = [thing async for thing in worker.do(answering.seen(asked))]
+    return _json(things[0])
+
+
+async def _body(request: Request, kind: type[M]) -> M:
+    """Return the request's body; raise Refusal for one that is not what it should be."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        # Besides being wrong, it is what a foreign web page could send without asking.
+        raise Refusal(415, "Send the body as JSON, with Content-Type: application/json.")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > LONGEST_BODY:
+            raise Refusal(413, f"The body is longer than {LONGEST_BODY:,} bytes.")
+        chunks.append(chunk)
+    try:
+        return kind.model_validate(json.loads(b"".join(chunks)))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ValidationError):
+            raise refusals.invalid(error) from error
+        raise Refusal(400, f"The body is not JSON: {error}.", code="invalid_json") from error
+
+
+async def _answer(request: Request, worker: Worker, asked: Chat | Text, work: Work) -> Response:
+    from starlette.responses import StreamingResponse
+
+    head = Head(isinstance(asked, Chat), asked.model, worker.target.fingerprint)
+    things = _while_there(request, worker.do(work))
+    if not asked.stream:
+        return _json(await _whole(head, things))
+    # Before the first piece an error still has a status of its own.
+    first = await anext(things)
+    lines = _lines(head, first, things, asked)
+    return StreamingResponse(
+        lines,
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no", "Cache-Control": "no-cache"},
+    )
+
+
+async def _while_there(request: Request, things: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+    """Yield what the work sends, and end it as soon as the client has left."""
+    from starlette.requests import ClientDisconnect
+
+    left = asyncio.ensure_future(_left(request))
+    coming = asyncio.ensure_future(_next(things))
+    try:
+        while True:
+            await asyncio.wait({coming, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise ClientDisconnect
+            thing = coming.result()
+            if thing is None:
+                return
+            yield thing
+            coming = asyncio.ensure_future(_next(things))
+    finally:
+        for task in (left, coming):
+            task.cancel()
+        # A generator that still waits for its next thing cannot be closed.
+        await asyncio.gather(left, coming, return_exceptions=True)
+        await things.aclose()
+
+
+async def _next(things: AsyncGenerator[Any]) -> Any:
+    return await anext(things, None)
+
+
+async def _left(request: Request) -> None:
+    while not await request.is_disconnected():
+        await asyncio.sleep(0.1)
+
+
+async def _whole(head: Head, things: AsyncIterator[Any]) -> Json:
+    """Return the answer in one piece."""
+    texts: dict[int, str] = {}
+    logprobs: dict[int, Json] = {}
+    ends: dict[int, Ended] = {}
+    usage = Usage()
+    async for thing in things:
+        if isinstance(thing, Part):
+            texts[thing.index] = texts.get(thing.index, "") + thing.text
+            _join(logprobs, thing)
+        elif isinstance(thing, Ended):
+            ends[thing.index] = thing
+        else:
+            usage = thing
+    choices = [
+        head.choice(at, texts.get(at, ""), logprobs.get(at), end.finish)
+        for at, end in sorted(ends.items())
+    ]
+    told = {"choices": [end.told for _, end in sorted(ends.items())]}
+    return head.shape(choices, usage=usage.shape(), tunesmith=told)
+
+
+def _join(known: dict[int, Json], part: Part) -> None:
+    if part.logprobs is None:
+        return
+    before = known.setdefault(part.index, {})
+    for key, value in part.logprobs.items():
+        before[key] = [*(before.get(key) or []), *value] if value is not None else None
+
+
+async def _lines(
+    head: Head, first: Any, things: AsyncIterator[Any], asked: Chat | Text
+) -> AsyncIterator[str]:
+    """Yield an answer as server-sent events; an error half-way is an event too."""
+    begun: set[int] = set()
+    try:
+        thing: Any = first
+        while thing is not None:
+            for event in _events(head, thing, begun, asked):
+                yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+            thing = await anext(things, None)
+    except Exception as error:  # noqa: BLE001  the status has been sent already
+        yield f"data: {json.dumps(refusals.refusal_of(error).body(), ensure_ascii=False)}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def _events(head: Head, thing: Any, begun: set[int], asked: Chat | Text) -> list[Json]:
+    if isinstance(thing, Part):
+        first = thing.index not in begun
+        begun.add(thing.index)
+        return [head.piece(thing.index, thing.text, thing.logprobs, first)]
+    if isinstance(thing, Ended):
+        return [head.last(thing.index, thing.finish, thing.told)]
+    if asked.stream_options and asked.stream_options.include_usage:
+        return [head.shape([], chunk=True, usage=thing.shape())]
+    return []
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    from starlette.responses import Response
+
+    text = json.dumps(body, ensure_ascii=False)
+    return Response(text, status, headers, "application/json")
+
+
+def _refused(refusal: Refusal) -> Response:
+    headers = {"Retry-After": "5"} if refusal.status == 503 else None
+    return _json(refusal.body(), refusal.status, headers)
+
+
+async def _no_route(request: Request, error: Any) -> Response:
+    detail = f"{request.method} {request.url.path}: {error.detail}."
+    return _json(shapes.error(detail, refusals.INVALID), error.status_code, error.headers)
