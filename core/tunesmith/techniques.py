@@ -132,6 +132,8 @@ class PromptStyle(Technique):
 
     family = "PromptStyle"
     hook = "register_prompt_styles"
+    named_by: ClassVar[tuple[str, ...]] = ()
+    """Options that, where they are set, name it in evidence in place of all the others."""
 
     @property
     def asks_once(self) -> bool:

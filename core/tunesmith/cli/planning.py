@@ -14,6 +14,8 @@ def show(plan: Plan) -> None:
     """Write the stages, then what to know, then what is wrong."""
     say(f"{plan.name}  {_model(plan)}")
     _show_stages(plan)
+    for task, ref in plan.facts.get("prompts", ()):
+        say(f"{task} is asked with the saved prompt {ref}.")
     say(_estimate(plan))
     screen = console()
     for warning in plan.warnings:

@@ -29,6 +29,7 @@ def summarise(facts: RunFacts) -> dict[str, Any]:
         "seed": facts.seed,
         "simulated": facts.simulated,
         "seconds": facts.seconds,
+        "prompts": [{"task": task, "prompt": ref} for task, ref in facts.prompts],
         "headlines": sentences.headlines(facts),
         "stages": [
             {

@@ -8,11 +8,13 @@ from typing import Any
 
 from tunesmith import plugins
 from tunesmith.chat import encode_prompt, prompt_text
+from tunesmith.config import named
 from tunesmith.errors import ConfigError
 from tunesmith.generation.answers import row_seed
 from tunesmith.promises import listed
-from tunesmith.prompts import label
-from tunesmith.records import Message, Row, Score
+from tunesmith.prompts import Conversation, label
+from tunesmith.records import Message, Row
+from tunesmith.saved_prompts import settled_style
 from tunesmith.serving.requests import Chat, Text
 from tunesmith.serving.shapes import Usage, chat_logprobs, text_logprobs
 from tunesmith.serving.speaking import Speaker, Voice, any_seed, facts_of
@@ -20,18 +22,6 @@ from tunesmith.serving.speech import Piece
 from tunesmith.techniques import PromptStyle, Task
 
 Json = dict[str, Any]
-
-
-class Conversation(Task):
-    """No task in particular: the last user turn is the question, and nothing is scored."""
-
-    name = "conversation"
-    title = "conversation"
-    one_answer = False
-
-    def score(self, row: Row, answer: str) -> Score:
-        """Find every answer equally good."""
-        return Score(0.0, False, answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +141,10 @@ def style_of(asked: Chat) -> PromptStyle | None:
     """Return the style that a request names; ConfigError for one that cannot work."""
     if asked.style is None:
         return None
-    style = plugins.build(PromptStyle, asked.style)
+    from tunesmith import store as stores
+
+    spec = settled_style(named(asked.style), stores.open)
+    style = plugins.build(PromptStyle, spec)
     if problems := [*style.problems(), *style.problems_with_task(task_of(asked))]:
         raise ConfigError(" ".join(problems))
     return style
