@@ -69,7 +69,9 @@ def _save_five(store: Store, who: str) -> None:
 
 def test_eight_writers_at_once_make_versions_without_gap_or_duplicate(store: Store):
     all_succeed([spawn(_save_five, store, f"w{n}") for n in range(8)])
-    assert [one.version for one in queries.prompt_versions(store, "short")] == list(range(40, 0, -1))
+    assert [one.version for one in queries.prompt_versions(store, "short")] == list(
+        range(40, 0, -1)
+    )
 
 
 def test_what_does_not_exist_is_named_with_what_does(store: Store):

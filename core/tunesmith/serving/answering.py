@@ -142,8 +142,12 @@ def style_of(asked: Chat) -> PromptStyle | None:
     if asked.style is None:
         return None
     from tunesmith import store as stores
+    from tunesmith.store.saved_prompts import NoSuchPrompt
 
-    spec = settled_style(named(asked.style), stores.open)
+    try:
+        spec = settled_style(named(asked.style), stores.open)
+    except NoSuchPrompt as error:
+        raise ConfigError(str(error)) from error
     style = plugins.build(PromptStyle, spec)
     if problems := [*style.problems(), *style.problems_with_task(task_of(asked))]:
         raise ConfigError(" ".join(problems))

@@ -49,6 +49,11 @@ class Service:
             raise Refusal(503, why, "service_unavailable", "model_not_loaded")
         return worker
 
+    def end_all(self) -> None:
+        """Tell every request that the server ends."""
+        for worker in self.workers.values():
+            worker.end_all()
+
     def ready(self) -> bool:
         """Say whether every model that is served can answer now."""
         return not self.draining and all(one.state == "ready" for one in self.workers.values())
@@ -115,7 +120,13 @@ async def _model(service: Service, request: Request) -> Response:
 
 def _about(worker: Worker) -> Json:
     target = worker.target
-    told = {"state": worker.state, "engine": target.engine, "requests": worker.busy, **target.facts}
+    told = {
+        "state": worker.state,
+        "engine": target.engine,
+        "requests": worker.busy,
+        "abandoned": worker.abandoned,
+        **target.facts,
+    }
     return {
         "id": target.id,
         "object": "model",

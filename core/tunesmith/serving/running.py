@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,9 @@ def _server(app: Any, service: Any) -> uvicorn.Server:
 
         def handle_exit(self, sig: int, frame: Any) -> None:
             service.draining = True
+            ending = threading.Timer(DRAIN, service.end_all)
+            ending.daemon = True
+            ending.start()
             super().handle_exit(sig, frame)
 
     return Draining(
@@ -98,7 +102,7 @@ def _server(app: Any, service: Any) -> uvicorn.Server:
             access_log=False,
             lifespan="off",
             server_header=False,
-            timeout_graceful_shutdown=DRAIN,
+            timeout_graceful_shutdown=2 * DRAIN,
         )
     )
 

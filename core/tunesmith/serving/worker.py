@@ -51,16 +51,16 @@ class _Job:
         self.loop.call_soon_threadsafe(self.heard.put_nowait, thing)
 
     def do(self, speaker: Speaker) -> None:
+        """Do the work and say how it ended; raise Gone when nobody listens any more."""
         try:
             self.work(speaker, self.send)
             self.send(_End())
         except Gone:
-            log.info("an answer of %s was not waited for", speaker.target.id)
+            raise
         except Exception as error:  # whatever an engine raises is this request's, not the server's
             if not isinstance(error, TunesmithError):
                 log.exception("%s failed on a request", speaker.target.id)
-            if not self.gone.is_set():
-                self.send(_End(error))
+            self.send(_End(error))
 
 
 class Worker:
@@ -74,7 +74,10 @@ class Worker:
         self.created = int(time.time())
         self.busy = 0
         """Requests that wait or are at work."""
+        self.abandoned = 0
+        """Requests whose work was ended because nobody waited for the answer any more."""
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
+        self._heard: dict[int, _Job] = {}
         self._thread = threading.Thread(target=self._live, name=target.id, daemon=True)
 
     def start(self) -> None:
@@ -85,6 +88,7 @@ class Worker:
         """Yield what the work sends, once its turn has come; leaving early stops the work."""
         job = _Job(work, asyncio.get_running_loop())
         self.busy += 1
+        self._heard[id(job)] = job
         self._jobs.put(job)
         if self.state in ("failed", "closed"):
             self._refuse_rest()
@@ -95,7 +99,14 @@ class Worker:
                 raise thing.error
         finally:
             job.gone.set()
+            del self._heard[id(job)]
             self.busy -= 1
+
+    def end_all(self) -> None:
+        """Tell every request that waits or is at work that the server ends; from any thread."""
+        for job in list(self._heard.values()):
+            job.send(_End(TunesmithError("The server is shutting down.")))
+            job.gone.set()
 
     def close(self) -> None:
         """Let the engine go; work that is not done hears no more."""
@@ -107,8 +118,7 @@ class Worker:
             with opened(self.target) as speaker:
                 self.state = "ready"
                 while (job := self._jobs.get()) is not None:
-                    if not job.gone.is_set():
-                        job.do(speaker)
+                    self._do(job, speaker)
                 self.state = "closed"
         except Exception as error:  # a model that cannot be loaded must not end the others
             self.state, self.reason = "failed", str(error)
@@ -116,6 +126,14 @@ class Worker:
                 log.exception("%s cannot be served", self.target.id)
         finally:
             self._refuse_rest()
+
+    def _do(self, job: _Job, speaker: Speaker) -> None:
+        try:
+            if job.gone.is_set():
+                raise Gone
+            job.do(speaker)
+        except Gone:
+            self.abandoned += 1
 
     def _refuse_rest(self) -> None:
         while True:

@@ -26,6 +26,10 @@ from tunesmith.store.upserts import insert
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
+class NoSuchPrompt(StoreError):
+    """Raised when a name, a version or an alias stands for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
     """One version of a prompt, and the aliases that point at it now."""
@@ -100,7 +104,7 @@ def _found(session: Session, name: str, which: str) -> PromptVersion:
         alias = session.get(PromptAlias, (name, which))
         row = session.get(PromptVersion, alias.version_id) if alias and alias.version_id else None
     if row is None:
-        raise StoreError(_missing(session, name, which))
+        raise NoSuchPrompt(_missing(session, name, which))
     return row
 
 
@@ -143,7 +147,7 @@ def set_alias(
         store.lock(session, f"prompt {name}")
         target = None if version is None else _found(session, name, str(version))
         if session.get(SavedPrompt, name) is None:
-            raise StoreError(_missing(session, name, ""))
+            raise NoSuchPrompt(_missing(session, name, ""))
         row = session.get(PromptAlias, (name, alias))
         if row is None:
             row = PromptAlias(prompt=name, name=alias, version_id=None, rev=0)
