@@ -1,8 +1,8 @@
 """Saved prompts in a config: what an alias means is decided once, when a run is planned.
 
-``{name: saved, prompt: short@production}`` becomes ``{name: saved, prompt: short@3}`` with the whole
-content of that version beside it. So the run's own config says what was asked, the stage key depends
-on it, and an alias that moves later changes nothing about the run.
+``{name: saved, prompt: short@production}`` becomes ``{name: saved, prompt: short@3}`` with all that
+this version says beside it. So the run's own config tells what was asked, the stage key depends on
+it, and an alias that moves later changes nothing about the run.
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ def test_a_client_that_leaves_a_stream_ends_its_answer(server, model):
     with server.stream(
         "POST", "/v1/completions", json=LONG | {"stream": True, "model": model}
     ) as answer:
-        next(answer.iter_lines())
-        assert facts(server, model)["requests"] == 1
+        lines = answer.iter_lines()
+        first = next(lines)
+        assert facts(server, model)["requests"] == 1, first
     until(lambda: facts(server, model)["abandoned"] == before + 1)
     assert facts(server, model)["requests"] == 0
     assert server.post("/v1/chat/completions", json=SHORT | {"model": model}).status_code == 200

@@ -15,7 +15,7 @@ from tunesmith.errors import (
     did_you_mean,
 )
 from tunesmith.serving import shapes
-from tunesmith.serving.speaking import TooLong
+from tunesmith.serving.speaking import NoLogprobs, TooLong
 
 INVALID = "invalid_request_error"
 
@@ -41,6 +41,8 @@ def refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, TooLong):
         return Refusal(400, str(error), code="context_length_exceeded", param="messages")
+    if isinstance(error, NoLogprobs):
+        return Refusal(400, str(error), code="logprobs_unsupported", param="logprobs")
     if isinstance(error, ConfigError | PluginError | DataError | ModelError):
         return Refusal(400, str(error))
     if isinstance(error, TunesmithError):

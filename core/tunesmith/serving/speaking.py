@@ -40,6 +40,10 @@ class TooLong(ModelError):
     """Raised when prompt and answer do not fit into the model's context."""
 
 
+class NoLogprobs(ModelError):
+    """Raised when probabilities are asked of what gives whole answers only."""
+
+
 @dataclass(slots=True)
 class Speaker:
     """An open engine with the model's tokenizer, as training and evaluation use it."""
@@ -181,7 +185,7 @@ class Voice:
         if isinstance(engine, StreamingEngine) and not how.sampler.searches:
             return engine.stream(prompt, how, self.top)
         if self.top is not None:
-            raise ModelError(
+            raise NoLogprobs(
                 f"The engine {self.speaker.target.engine['name']!r} with the sampler"
                 f" {how.sampler.name!r} gives whole answers without probabilities; leave logprobs"
                 " out."
