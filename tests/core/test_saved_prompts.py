@@ -79,7 +79,7 @@ def test_what_does_not_exist_is_named_with_what_does(store: Store):
     stored.set_alias(store, "short", "production", 1, actor="ann")
     with pytest.raises(StoreError, match=r"No prompt is saved as 'shrot'\. Did you mean 'short'"):
         stored.resolve(store, "shrot@1")
-    with pytest.raises(StoreError, match="no version '7'.*versions 1 to 1"):
+    with pytest.raises(StoreError, match=r"no version '7'.*versions 1 to 1"):
         stored.resolve(store, "short@7")
     with pytest.raises(StoreError, match="Did you mean 'production'"):
         stored.resolve(store, "short@prodution")

@@ -159,9 +159,11 @@ def page() -> None:
     offer = server()
     if offer is None:
         return
+    choice = st.container()
     common = prompt()
     try:
-        ways = columns(offer, common)
+        with choice:
+            ways = columns(offer, common)
     except TunesmithError as error:
         st.error(pieces.plain(str(error)), icon=":material/error:")
         return
@@ -173,6 +175,11 @@ def page() -> None:
             shown(one)
         if question:
             ask(offer, question, ways, common["limits"])
+        if rounds:
+            st.caption(
+                "Point at a word to see how probable it was, and what else could have stood there;"
+                " the stronger its colour, the less the model expected it."
+            )
         if rounds and st.button("Start over", icon=":material/restart_alt:", type="tertiary"):
             rounds.clear()
             st.rerun()
