@@ -334,7 +334,7 @@ class OpenEngine(Protocol):
 
 
 @runtime_checkable
-class StreamingEngine(Protocol):
+class StreamingEngine(OpenEngine, Protocol):
     """What an open engine may also do: hand over each token as soon as it is written."""
 
     def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:

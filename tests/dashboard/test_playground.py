@@ -194,6 +194,11 @@ def test_a_column_can_be_copied_and_saved(page, address, models, store):
     page.get_by_text("Saved as plain@1").wait_for()
     found = saved_prompts.resolve(store, "plain@production")
     assert (found.author, found.content["sampler"]) == ("ann", {"name": "greedy"})
+    page.get_by_role("combobox", name="Styles").fill("{name: saved, prompt: plain@1}")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    ask(page, TALK)
+    assert len(set(answered(page, 4))) == 1
 
 
 def test_a_style_that_cannot_ask_says_why_in_its_column(page, address, models):

@@ -148,6 +148,15 @@ def test_a_model_that_cannot_be_loaded_does_not_keep_the_others_from_answering(t
         assert (states["broken"]["state"], states["nano"]["state"]) == ("failed", "ready")
 
 
+def test_where_no_model_can_be_loaded_the_server_ends_with_the_reason(tmp_path: Path):
+    broken = tmp_path / "broken"
+    shutil.copytree(resolve_model("builtin:nano"), broken)
+    (broken / "model.safetensors").write_bytes(b"short")
+    with serving(tmp_path / "home", str(broken)) as (child, _):
+        assert child.wait(PATIENCE) == 1
+        assert "broken cannot be served" in child.stdout.read()
+
+
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
     code = main(["serve", *argv])
     told = capsys.readouterr()

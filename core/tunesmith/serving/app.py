@@ -49,6 +49,10 @@ class Service:
             raise Refusal(503, why, "service_unavailable", "model_not_loaded")
         return worker
 
+    def hopeless(self) -> bool:
+        """Say whether no model could be loaded."""
+        return all(one.state == "failed" for one in self.workers.values())
+
     def end_all(self) -> None:
         """Tell every request that the server ends."""
         for worker in self.workers.values():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import ConfigError, TunesmithError
+from tunesmith.errors import ConfigError, ModelError, TunesmithError
 from tunesmith.serving.named_models import Target
 from tunesmith.serving.worker import Worker
 
@@ -27,20 +27,25 @@ def serve(
     """Serve the models until Ctrl-C or SIGTERM; ``port`` 0 takes any free one.
 
     The address is said as soon as the server listens; the models load meanwhile. Raises ConfigError
-    for an address that others can reach, and TunesmithError for a port that is taken.
+    for an address that others can reach, TunesmithError for a port that is taken, and ModelError
+    when no model at all could be loaded.
     """
     _check_local(host)
     from tunesmith.serving.app import Service, application
 
-    workers = [Worker(target) for target in targets]
+    def changed(worker: Worker) -> None:
+        say(_news(worker))
+        server.should_exit |= service.hopeless()
+
+    workers = [Worker(target, changed) for target in targets]
     service = Service(workers)
     with _listening(host, port) as sock, _terminated_like_interrupted():
-        address = f"http://{_spelt(host)}:{sock.getsockname()[1]}"
         server = _server(application(service), service)
+        address = f"http://{_spelt(host)}:{sock.getsockname()[1]}"
+        say(f"Serving {_named(targets)} at {address}/v1 (Ctrl-C ends it).")
         try:
             for worker in workers:
                 worker.start()
-            say(f"Serving {_named(targets)} at {address}/v1 (Ctrl-C ends it).")
             server.run(sockets=[sock])
         except KeyboardInterrupt:
             say("Ended.")
@@ -48,6 +53,14 @@ def serve(
             service.draining = True
             for worker in workers:
                 worker.close()
+    if service.hopeless():
+        raise ModelError("No model could be loaded, so there is nothing to serve.")
+
+
+def _news(worker: Worker) -> str:
+    if worker.state == "failed":
+        return f"{worker.target.id} cannot be served: {worker.reason}"
+    return f"{worker.target.id} is {worker.state}."
 
 
 def _check_local(host: str) -> None:

@@ -66,8 +66,10 @@ class _Job:
 class Worker:
     """A model that is being loaded, serves, or could not be loaded."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, changed: Callable[[Worker], None] | None = None) -> None:
         self.target = target
+        self.changed = changed
+        """Is told, in the worker's thread, when the model is ready or could not be loaded."""
         self.state = "loading"
         """``loading``, ``ready``, ``failed`` or ``closed``."""
         self.reason = ""
@@ -116,16 +118,22 @@ class Worker:
     def _live(self) -> None:
         try:
             with opened(self.target) as speaker:
-                self.state = "ready"
+                self._become("ready")
                 while (job := self._jobs.get()) is not None:
                     self._do(job, speaker)
                 self.state = "closed"
         except Exception as error:  # a model that cannot be loaded must not end the others
-            self.state, self.reason = "failed", str(error)
+            self.reason = str(error)
+            self._become("failed")
             if not isinstance(error, TunesmithError):
                 log.exception("%s cannot be served", self.target.id)
         finally:
             self._refuse_rest()
+
+    def _become(self, state: str) -> None:
+        self.state = state
+        if self.changed is not None:
+            self.changed(self)
 
     def _do(self, job: _Job, speaker: Speaker) -> None:
         try:
