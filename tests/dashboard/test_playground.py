@@ -194,8 +194,9 @@ def test_a_column_can_be_copied_and_saved(page, address, models, store):
     page.get_by_text("Saved as plain@1").wait_for()
     found = saved_prompts.resolve(store, "plain@production")
     assert (found.author, found.content["sampler"]) == ("ann", {"name": "greedy"})
-    page.get_by_role("combobox", name="Styles").fill("{name: saved, prompt: plain@1}")
-    page.keyboard.press("Enter")
+    opened(page, address, models)
+    page.get_by_role("combobox", name="Styles").fill("plain@1")
+    page.get_by_role("option", name="{name: saved, prompt: plain@1}", exact=True).click()
     page.keyboard.press("Escape")
     ask(page, TALK)
     assert len(set(answered(page, 4))) == 1

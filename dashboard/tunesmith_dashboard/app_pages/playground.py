@@ -169,24 +169,37 @@ def page() -> None:
         return
     rounds: list[Round] = st.session_state.setdefault("pg-rounds", [])
     question = st.chat_input("Ask all columns", disabled=not ways)
-    talk = st.container()
+    talk, below = st.container(), st.container()
+    with below:  # drawn first, so that it stands still while answers are written
+        if ways:
+            keep(ways, common["limits"].get("task"))
+        else:
+            st.caption("Choose a model, a style and a sampler; every combination is a column.")
     with talk:
-        for one in rounds:
-            shown(one)
-        if question:
-            ask(offer, question, ways, common["limits"])
-        if rounds:
-            st.caption(
-                "Point at a word to see how probable it was, and what else could have stood there;"
-                " the stronger its colour, the less the model expected it."
-            )
-        if rounds and st.button("Start over", icon=":material/restart_alt:", type="tertiary"):
-            rounds.clear()
-            st.rerun()
-    if ways:
-        keep(ways, common["limits"].get("task"))
-    else:
-        st.caption("Choose a model, a style and a sampler; every combination is a column.")
+        conversation(offer, rounds, question, ways, common["limits"])
+
+
+def conversation(
+    offer: Served,
+    rounds: list[Round],
+    question: str | None,
+    ways: list[Way],
+    limits: dict[str, Any],
+) -> None:
+    """Draw what was said, ask what is to be asked, and offer to forget all of it."""
+    for one in rounds:
+        shown(one)
+    if question:
+        ask(offer, question, ways, limits)
+    if not rounds:
+        return
+    st.caption(
+        "Point at a word to see how probable it was, and what else could have stood there;"
+        " the stronger its colour, the less the model expected it."
+    )
+    if st.button("Start over", icon=":material/restart_alt:", type="tertiary"):
+        rounds.clear()
+        st.rerun()
 
 
 page()
