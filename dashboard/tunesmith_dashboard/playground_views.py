@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -15,7 +15,8 @@ from tunesmith import yamltext
 from tunesmith.config import named
 from tunesmith.errors import TunesmithError
 from tunesmith.report.inert import visible
-from tunesmith.saved_prompts import content_of
+from tunesmith.saved_prompts import STYLE, content_of, settled_style
+from tunesmith.store import Store
 from tunesmith_dashboard import pieces
 from tunesmith_dashboard.asking import Piece, Said, Served, Way
 
@@ -61,7 +62,7 @@ def _styled(
     style: dict[str, Any], prompt: Mapping[str, Any], known: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a style with the page's system text, template and examples around it."""
-    if style["name"] == "saved" and style.get("prompt"):
+    if style["name"] == STYLE and style.get("prompt"):
         return style
     shots = list(prompt["shots"]) if _shows(style, known) else []
     if shots and style["name"] in known and "shots" in known[style["name"]]["options"]:
@@ -71,16 +72,23 @@ def _styled(
     around = {key: value for key, value in around.items() if value}
     if around.get("template") == "{question}":
         del around["template"]
-    return {"name": "saved", **around, "style": style} if around else style
+    return {"name": STYLE, **around, "style": style} if around else style
 
 
 def _shows(style: Any, known: Mapping[str, Any]) -> bool:
     """Say whether a style, or the one inside it, shows examples."""
     inner = named(style)
-    if not isinstance(inner, dict) or inner.get("name") not in known:
+    # A saved prompt brings its examples along.
+    if not isinstance(inner, dict) or inner.get("name") not in known or inner["name"] == STYLE:
         return False
     options = known[inner["name"]]["options"]
     return "shots" in options or ("style" in options and _shows(inner.get("style"), known))
+
+
+def wants_examples(offer: Served, styles: Sequence[str], prompt: Mapping[str, Any]) -> list[str]:
+    """Return the styles that show examples and were given none."""
+    known = {one["name"]: one for one in offer.techniques["styles"]}
+    return [style for style in styles if not prompt["shots"] and _shows(spec(style), known)]
 
 
 def answer(said: Said, *, writing: bool = False) -> str:
@@ -141,9 +149,13 @@ def snippet(way: Way, task: str | None) -> str:
     return text if task else f"# name your own task\n{text}"
 
 
-def content(way: Way) -> dict[str, Any]:
-    """Return a column as a prompt that can be saved; TunesmithError for one that makes no sense."""
-    style = dict(way.style)
-    options = style if style["name"] == "saved" else {"style": style}
+def content(way: Way, store: Callable[[], Store]) -> dict[str, Any]:
+    """Return a column as a prompt that can be saved; TunesmithError for one that makes no sense.
+
+    A column that asks with a saved prompt is what that version says; its own sampler, where it has
+    one, is what drew.
+    """
+    style = settled_style(dict(way.style), store)
+    options = style if style["name"] == STYLE else {"style": style}
     kept = {key: value for key, value in options.items() if key not in ("name", "prompt")}
-    return content_of({**kept, "sampler": dict(way.sampler)})
+    return content_of({**kept, "sampler": kept.get("sampler") or dict(way.sampler)})

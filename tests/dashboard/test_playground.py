@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_examples_go_to_the_styles_that_show_some():
     assert votes.style["shots"] == SHOTS
 
 
+def test_a_style_that_would_show_nothing_is_named_beforehand():
+    saved = {"name": "saved", "options": {"shots": {}, "style": {}}}
+    offer = replace(OFFER, techniques=OFFER.techniques | {"styles": [*STYLES, saved]})
+    styles = ["zero_shot", "few_shot", "{name: self_consistency, style: few_shot}"]
+    styles.append("{name: saved, prompt: a@1}")
+    assert playground_views.wants_examples(offer, styles, NOTHING) == styles[1:3]
+    assert playground_views.wants_examples(offer, styles, {"shots": SHOTS}) == []
+
+
 @pytest.mark.parametrize("typed", ["[1]", "{n: 1}", "{name: [", ""])
 def test_what_is_no_technique_is_refused_in_words(typed):
     with pytest.raises(TunesmithError):
@@ -74,10 +84,17 @@ def test_the_snippet_is_the_part_of_a_lifecycle_that_asks_the_same():
     assert config.evaluate.tasks == [{"name": "maths_reasoning", "style": way.style}]
 
 
-def test_a_column_is_saved_as_it_was_asked():
+def test_a_column_is_saved_as_it_was_asked(store):
     way = ways(["few_shot"], ("{name: top_p, p: 0.9}",), shots=SHOTS, system="Be brief.")[0]
-    kept = playground_views.content(way)
+    kept = playground_views.content(way, lambda: store)
     assert (kept["system"], kept["shots"], kept["sampler"]) == ("Be brief.", SHOTS, way.sampler)
+
+
+def test_a_column_that_asks_with_a_saved_prompt_is_saved_as_what_that_says(store):
+    first = playground_views.content(ways(["zero_shot"], system="Be kind.")[0], lambda: store)
+    ref = saved_prompts.save(store, "kind", first, author="ann").ref
+    (way,) = ways([f"{{name: saved, prompt: {ref}}}"], ("random",), system="Ignored.")
+    assert playground_views.content(way, lambda: store) == first
 
 
 def test_a_column_remembers_the_rounds_it_answered_and_no_others():

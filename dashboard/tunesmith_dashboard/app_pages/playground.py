@@ -73,6 +73,10 @@ def columns(offer: Served, common: dict[str, Any]) -> list[Way]:
         accept_new_options=True, help=hint,
     )  # fmt: skip
     found = playground_views.ways(offer, models, chosen, drawn, common)
+    if bare := playground_views.wants_examples(offer, chosen, common):
+        st.caption(
+            f"{pieces.plain(', '.join(bare))}: give examples below, or there is none to show."
+        )
     if len(found) > playground_views.MOST:
         st.warning(f"{len(found)} columns do not fit; the first {playground_views.MOST} are asked.")
     return found[: playground_views.MOST]
@@ -143,7 +147,7 @@ def save(way: Way, name: str, alias: str, author: str, notes: str) -> None:
         return
     try:
         store = reading.store()
-        content = playground_views.content(way)
+        content = playground_views.content(way, lambda: store)
         found = saved_prompts.save(store, name, content, author=author, notes=notes)
         if alias:
             saved_prompts.set_alias(store, name, alias, found.version, actor=author, reason=notes)
