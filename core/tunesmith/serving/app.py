@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tunesmith import __version__
-from tunesmith.serving import answering, catalogue, refusals, shapes
-from tunesmith.serving.answering import Ended, Part
+from tunesmith.serving import answering, catalogue, delivering, refusals, shapes
+from tunesmith.serving.delivering import as_json
 from tunesmith.serving.refusals import Refusal
 from tunesmith.serving.requests import Chat, Text
-from tunesmith.serving.shapes import Head, Json, Usage
-from tunesmith.serving.worker import Work, Worker
+from tunesmith.serving.shapes import Json
+from tunesmith.serving.worker import Worker
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -99,7 +99,7 @@ def application(service: Service) -> Starlette:
 
 
 async def _healthz(service: Service, request: Request) -> Response:
-    return _json({"status": "ok", "version": __version__})
+    return as_json({"status": "ok", "version": __version__})
 
 
 async def _readyz(service: Service, request: Request) -> Response:
@@ -108,18 +108,18 @@ async def _readyz(service: Service, request: Request) -> Response:
         for name, worker in service.workers.items()
     }
     body = {"ready": service.ready(), "draining": service.draining, "models": states}
-    return _json(body, 200 if service.ready() else 503)
+    return as_json(body, 200 if service.ready() else 503)
 
 
 async def _models(service: Service, request: Request) -> Response:
-    return _json({"object": "list", "data": [_about(one) for one in service.workers.values()]})
+    return as_json({"object": "list", "data": [_about(one) for one in service.workers.values()]})
 
 
 async def _model(service: Service, request: Request) -> Response:
     wanted = request.path_params["model"]
     if wanted not in service.workers:
         raise refusals.no_model(wanted, list(service.workers))
-    return _json(_about(service.workers[wanted]))
+    return as_json(_about(service.workers[wanted]))
 
 
 def _about(worker: Worker) -> Json:
@@ -141,26 +141,26 @@ def _about(worker: Worker) -> Json:
 
 
 async def _techniques(service: Service, request: Request) -> Response:
-    return _json(await asyncio.to_thread(catalogue.techniques))
+    return as_json(await asyncio.to_thread(catalogue.techniques))
 
 
 async def _chat(service: Service, request: Request) -> Response:
     asked = await _body(request, Chat)
     worker = service.worker(asked.model)
-    return await _answer(request, worker, asked, answering.chat(asked))
+    return await delivering.answer(request, worker, asked, answering.chat(asked))
 
 
 async def _text(service: Service, request: Request) -> Response:
     asked = await _body(request, Text)
     worker = service.worker(asked.model)
-    return await _answer(request, worker, asked, answering.text(asked))
+    return await delivering.answer(request, worker, asked, answering.text(asked))
 
 
 async def _prompt(service: Service, request: Request) -> Response:
     asked = await _body(request, Chat)
     worker = service.worker(asked.model)
     things = [thing async for thing in worker.do(answering.seen(asked))]
-    return _json(things[0])
+    return as_json(things[0])
 
 
 async def _body(request: Request, kind: type[M]) -> M:
@@ -182,126 +182,11 @@ async def _body(request: Request, kind: type[M]) -> M:
         raise Refusal(400, f"The body is not JSON: {error}.", code="invalid_json") from error
 
 
-async def _answer(request: Request, worker: Worker, asked: Chat | Text, work: Work) -> Response:
-    from starlette.responses import StreamingResponse
-
-    head = Head(isinstance(asked, Chat), asked.model, worker.target.fingerprint)
-    things = _while_there(request, worker.do(work))
-    if not asked.stream:
-        return _json(await _whole(head, things))
-    # Before the first piece an error still has a status of its own.
-    first = await anext(things)
-    lines = _lines(head, first, things, asked)
-    return StreamingResponse(
-        lines,
-        media_type="text/event-stream",
-        headers={"X-Accel-Buffering": "no", "Cache-Control": "no-cache"},
-    )
-
-
-async def _while_there(request: Request, things: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-    """Yield what the work sends, and end it as soon as the client has left."""
-    from starlette.requests import ClientDisconnect
-
-    left = asyncio.ensure_future(_left(request))
-    coming = asyncio.ensure_future(_next(things))
-    try:
-        while True:
-            await asyncio.wait({coming, left}, return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                raise ClientDisconnect
-            thing = coming.result()
-            if thing is None:
-                return
-            yield thing
-            coming = asyncio.ensure_future(_next(things))
-    finally:
-        for task in (left, coming):
-            task.cancel()
-        # A generator that still waits for its next thing cannot be closed.
-        await asyncio.gather(left, coming, return_exceptions=True)
-        await things.aclose()
-
-
-async def _next(things: AsyncGenerator[Any]) -> Any:
-    return await anext(things, None)
-
-
-async def _left(request: Request) -> None:
-    while not await request.is_disconnected():
-        await asyncio.sleep(0.1)
-
-
-async def _whole(head: Head, things: AsyncIterator[Any]) -> Json:
-    """Return the answer in one piece."""
-    texts: dict[int, str] = {}
-    logprobs: dict[int, Json] = {}
-    ends: dict[int, Ended] = {}
-    usage = Usage()
-    async for thing in things:
-        if isinstance(thing, Part):
-            texts[thing.index] = texts.get(thing.index, "") + thing.text
-            _join(logprobs, thing)
-        elif isinstance(thing, Ended):
-            ends[thing.index] = thing
-        else:
-            usage = thing
-    choices = [
-        head.choice(at, texts.get(at, ""), logprobs.get(at), end.finish)
-        for at, end in sorted(ends.items())
-    ]
-    told = {"choices": [end.told for _, end in sorted(ends.items())]}
-    return head.shape(choices, usage=usage.shape(), tunesmith=told)
-
-
-def _join(known: dict[int, Json], part: Part) -> None:
-    if part.logprobs is None:
-        return
-    before = known.setdefault(part.index, {})
-    for key, value in part.logprobs.items():
-        before[key] = [*(before.get(key) or []), *value] if value is not None else None
-
-
-async def _lines(
-    head: Head, first: Any, things: AsyncIterator[Any], asked: Chat | Text
-) -> AsyncIterator[str]:
-    """Yield an answer as server-sent events; an error half-way is an event too."""
-    begun: set[int] = set()
-    try:
-        thing: Any = first
-        while thing is not None:
-            for event in _events(head, thing, begun, asked):
-                yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
-            thing = await anext(things, None)
-    except Exception as error:  # noqa: BLE001  the status has been sent already
-        yield f"data: {json.dumps(refusals.refusal_of(error).body(), ensure_ascii=False)}\n\n"
-    yield "data: [DONE]\n\n"
-
-
-def _events(head: Head, thing: Any, begun: set[int], asked: Chat | Text) -> list[Json]:
-    if isinstance(thing, Part):
-        first = thing.index not in begun
-        begun.add(thing.index)
-        return [head.piece(thing.index, thing.text, thing.logprobs, first)]
-    if isinstance(thing, Ended):
-        return [head.last(thing.index, thing.finish, thing.told)]
-    if asked.stream_options and asked.stream_options.include_usage:
-        return [head.shape([], chunk=True, usage=thing.shape())]
-    return []
-
-
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    from starlette.responses import Response
-
-    text = json.dumps(body, ensure_ascii=False)
-    return Response(text, status, headers, "application/json")
-
-
 def _refused(refusal: Refusal) -> Response:
     headers = {"Retry-After": "5"} if refusal.status == 503 else None
-    return _json(refusal.body(), refusal.status, headers)
+    return as_json(refusal.body(), refusal.status, headers)
 
 
 async def _no_route(request: Request, error: Any) -> Response:
     detail = f"{request.method} {request.url.path}: {error.detail}."
-    return _json(shapes.error(detail, refusals.INVALID), error.status_code, error.headers)
+    return as_json(shapes.error(detail, refusals.INVALID), error.status_code, error.headers)
