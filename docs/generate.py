@@ -40,6 +40,7 @@ GUIDES = {
     "Adapter": "adapters.md",
     "Sampler": "samplers.md",
     "FeedbackSource": "feedback.md",
+    "Distiller": "distillation.md",
     "Engine": "engines.md",
 }
 """The pages that say which technique of a family to use when."""
@@ -92,7 +93,7 @@ def _kind(field: Any) -> str:
         return f"list of {family}" if "list" in str(field.annotation) else family
     kinds = [k for k in (field.annotation, *getattr(field.annotation, "__args__", ())) if k]
     if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
-        return "section"
+        return "list of sections" if "list" in str(field.annotation) else "section"
     limits = [pages._limit(mark) for mark in field.metadata if pages._limit(mark)]
     return " ".join([f"`{pages.type_name(field.annotation)}`".replace("|", "\\|"), *limits])
 

@@ -189,6 +189,45 @@ def reliability(bins: Sequence[tuple[float, float, int]], title: str) -> Chart:
     return _sized(alt.layer(line, dots), title, width=260, height=240)
 
 
+CHOSEN, ALLOWED, REFUSED = "#059669", "#2563eb", "#dc2626"
+
+
+def front(points: Sequence[Mapping[str, Any]], cost: str) -> Chart:
+    """Return what is lost against what it costs: dots with intervals, the Pareto front as a line.
+
+    A point has ``name``, the short ``mark`` beside its dot, ``cost``, ``value``, ``low`` and
+    ``high`` in points, ``what`` it is (chosen, within the budget, loses too much), and whether it
+    is on the ``front``.
+    """
+    import altair as alt
+
+    what = alt.Scale(
+        domain=["chosen", "within the budget", "loses too much"],
+        range=[CHOSEN, ALLOWED, REFUSED],
+    )
+    axis = alt.Axis(tickCount=6, grid=False)
+    x = alt.X("cost:Q", title=cost, scale=alt.Scale(zero=False, padding=24), axis=axis)
+    y = alt.Y("value:Q", title="points, against its parent", axis=alt.Axis(tickCount=5))
+    colour = alt.Color(
+        "what:N", scale=what, legend=alt.Legend(title=None, orient="top", columnPadding=28)
+    )
+    base = alt.Chart(_data([dict(one) for one in points])).encode(x=x, color=colour)
+    tips = ["name:N", alt.Tooltip("cost:Q", format=".4g"), alt.Tooltip("value:Q", format="+.1f")]
+    best = alt.Chart(_data([dict(one) for one in points if one["front"]]))
+    line = best.mark_line(color=MUTED, strokeDash=[4, 3], strokeWidth=1.5).encode(x=x, y=y)
+    spread = base.mark_rule(strokeWidth=1.5, opacity=0.5).encode(y="low:Q", y2="high:Q")
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(y=y, tooltip=tips)
+    names = base.mark_text(dy=-13, fontSize=12, fontWeight="bold").encode(y=y, text="mark:N")
+    return _sized(alt.layer(_rule_at_zero(), line, spread, dots, names), "", height=220)
+
+
+def _rule_at_zero() -> Chart:
+    import altair as alt
+
+    rule = alt.Chart(_data([{"zero": 0}])).mark_rule(color=MUTED, strokeDash=[2, 2])
+    return rule.encode(y="zero:Q")
+
+
 def histogram(counts: Mapping[int, int], title: str, x: str) -> Chart:
     """Return bars of counts by power of two: ``{32: 5}`` is five rows of 32 to 63."""
     import altair as alt

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -41,6 +41,14 @@ class Section(BaseModel):
     """A part of the config; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def section_inside(annotation: Any) -> type[BaseModel] | None:
+    """Return what holds the keys below a key: a section, or null, or each in a list."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 class Data(Section):
@@ -84,7 +92,7 @@ class Respond(Section):
     pairs: Count = 1
     """Pairs per prompt."""
     engine: Annotated[Spec, Of(t.Engine)] = {"name": "transformers"}
-    """What runs the model."""
+    """What runs the model, at its own precision; `auto` takes the fastest, by measurement."""
 
 
 class Collect(Section):
@@ -103,14 +111,15 @@ class Collect(Section):
 
 
 class Reward(Section):
-    """A model of what annotators prefer (stage `reward`)."""
+    """A model of what annotators prefer, or a rule that needs none of them (stage `reward`)."""
 
     model: Annotated[Spec, Of(t.RewardModel)] = {"name": "bradley_terry"}
     """How answers are scored."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the pairs kept for its card."""
     gate: RewardGate | None = RewardGate()
-    """What it must show on them before it may train a policy; null: nothing."""
+    """What it must show on them before it may train a policy; null: nothing. A rule is tried on
+    the solved answers of the prompts instead, which must earn more than an empty one."""
 
 
 class Align(Section):
@@ -123,10 +132,12 @@ class Align(Section):
     """Which parameters learn; null: all of them."""
     prompts: Count = 256
     """How many prompts a method with a reward model tries."""
+    tasks: list[str] = []
+    """The tasks it takes them of; empty: those of `respond`, or all."""
 
 
-class Optimise(Section):
-    """A smaller, faster model that says the same (stage `optimise`)."""
+class Combination(Section):
+    """One way to a smaller, faster model: distilled or not, in how many bits, with what beside."""
 
     quantizer: Annotated[Spec, Of(t.Quantizer)] = {"name": "gguf", "type": "q8_0"}
     """How weights are stored in fewer bits."""
@@ -135,6 +146,57 @@ class Optimise(Section):
     distil: Annotated[Spec | None, Of(t.Distiller, beside=("student",))] = None
     """A smaller model taught first; besides its options, `student` may name the model folder to
     teach."""
+
+    @property
+    def label(self) -> str:
+        """Return what it is called: ``gguf q8_0 + prefix_cache``."""
+        taught = [self.distil] if self.distil else []
+        return " + ".join(_spelt(spec) for spec in (*taught, self.quantizer, *self.accelerators))
+
+
+class Choose(Section):
+    """How one combination is chosen, on the split `validation`: the exams stay unseen."""
+
+    target: Literal["size", "latency", "throughput"] = "size"
+    """What to have the best of: bytes, seconds per token of one answer at a time, or tokens per
+    second of many at once."""
+    budget: Share = 0.03
+    """How much quality may be lost: a share of items that the lower bound of each task's paired
+    difference from the parent may not pass."""
+    tasks: Annotated[list[Spec], Field(min_length=1), Of(t.Task, beside=("style",))]
+    """What every combination is asked, as in `evaluate.tasks`."""
+    items: Count = 200
+    """Items per task."""
+
+
+class Optimise(Combination):
+    """A smaller, faster model that says the same (stage `optimise`)."""
+
+    alternatives: list[Combination] = []
+    """Other combinations; all of them are tried, and `choose` takes one."""
+    choose: Choose | None = None
+    """How to choose; needed as soon as there are alternatives."""
+
+    @property
+    def combinations(self) -> dict[str, Combination]:
+        """Return all that are tried, by where the config names them."""
+        others = {f"optimise.alternatives.{at}": one for at, one in enumerate(self.alternatives)}
+        return {"optimise": self, **others}
+
+    @model_validator(mode="after")
+    def _can_choose(self) -> Optimise:
+        if self.alternatives and self.choose is None:
+            raise ValueError("there are alternatives, so say how to `choose` among them")
+        labels = [one.label for one in self.combinations.values()]
+        for twice in sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"the combination {twice!r} is there twice; keep one")
+        return self
+
+
+def _spelt(spec: SpecDict) -> str:
+    """Return a technique in few words: its name, and what its options are set to."""
+    told = [str(value) for key, value in spec.items() if key not in ("name", "student")]
+    return " ".join([str(spec.get("name", "?")), *(one for one in told if len(one) <= 24)])
 
 
 class WinRate(Section):
@@ -158,6 +220,9 @@ class Evaluate(Section):
     """Items per task, from the split `test`."""
     sampler: Annotated[Spec, Of(t.Sampler)] = {"name": "greedy"}
     """How answers are drawn."""
+    engine: Annotated[Spec, Of(t.Engine)] = {"name": "transformers"}
+    """What runs the models at their own precision; `auto` takes the fastest, by measurement. A
+    quantized model runs on the engine it was made for."""
     win_rate: WinRate | None = None
     """Whether models compete, and how; null: they do not."""
     evaluators: Annotated[list[Spec], Of(t.Evaluator)] = [

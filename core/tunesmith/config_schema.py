@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from tunesmith import plugins
-from tunesmith.config import Lifecycle, Of, Section
+from tunesmith.config import Lifecycle, Of, section_inside
 from tunesmith.techniques import FAMILIES, PromptStyle, Technique
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,9 +29,8 @@ def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
     """Return a model and every section inside it."""
     found = [model]
     for field in model.model_fields.values():
-        for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(kind, type) and issubclass(kind, Section):
-                found += _sections(kind)
+        if (inner := section_inside(field.annotation)) is not None:
+            found += _sections(inner)
     return found
 
 
@@ -103,5 +102,7 @@ def _with_company(
             shapes.append(option)
             continue
         shape = definitions[option["$ref"].removeprefix("#/$defs/")]
-        shapes.append({**shape, "properties": {**shape["properties"], **extra}})
+        own = {key: [shape["properties"][key]] for key in extra if key in shape["properties"]}
+        both = {key: {"anyOf": [*own[key], extra[key]]} for key in own}
+        shapes.append({**shape, "properties": {**shape["properties"], **extra, **both}})
     return {**plain, "anyOf": shapes}

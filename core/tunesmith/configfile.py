@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from tunesmith import overrides as dotted
 from tunesmith import yamltext
-from tunesmith.config import Lifecycle, Of
+from tunesmith.config import Lifecycle, Of, section_inside
 from tunesmith.errors import ConfigError, PluginError, did_you_mean
 from tunesmith.techniques import Technique
 
@@ -142,8 +142,8 @@ def _model_at(path: Sequence[str]) -> type[BaseModel]:
     """Return the class of the section at a path."""
     model: type[BaseModel] = Lifecycle
     for part in path:
-        kind = model.model_fields[part].annotation
-        model = next(c for c in (kind, *get_args(kind)) if isinstance(c, type) and c is not dict)
+        if not part.isdecimal():  # the place in a list of sections
+            model = section_inside(model.model_fields[part].annotation) or model
     return model
 
 
@@ -163,7 +163,10 @@ def _option_elsewhere(model: type[BaseModel], path: list[str], key: str, value: 
 
 def _at(value: Any, path: Sequence[str]) -> Any:
     for part in path:
-        value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, list) and part.isdecimal():
+            value = value[int(part)]
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
     return value
 
 
@@ -202,6 +205,9 @@ def _anchored_section(
 ) -> dict[str, Any]:
     changed = dict(section)
     for name, field in model.model_fields.items():
+        inner = section_inside(field.annotation)
+        if inner is not None and name in section:
+            changed[name] = _anchored_inside(inner, section[name], folder)
         for mark in (m for m in field.metadata if isinstance(m, Of) and name in section):
             given = section[name]
             changed[name] = (
@@ -210,6 +216,13 @@ def _anchored_section(
                 else _anchored_spec(mark, given, folder)
             )
     return changed
+
+
+def _anchored_inside(model: type[BaseModel], given: Any, folder: Path) -> Any:
+    """Return a section within a section, or a list of them, with absolute paths."""
+    if isinstance(given, list):
+        return [_anchored_inside(model, one, folder) for one in given]
+    return _anchored_section(model, given, folder) if isinstance(given, dict) else given
 
 
 def _anchored_spec(mark: Of, spec: Any, folder: Path) -> Any:

@@ -34,6 +34,9 @@ def places(section: BaseModel, path: str = "") -> Iterator[Place]:
         where = f"{path}.{name}" if path else name
         if isinstance(value, Section):
             yield from places(value, where)
+        for at, one in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(one, Section):
+                yield from places(one, f"{where}.{at}")
         for mark in (m for m in field.metadata if isinstance(m, Of)):
             if isinstance(value, list):
                 for at, spec in enumerate(value):
@@ -43,7 +46,7 @@ def places(section: BaseModel, path: str = "") -> Iterator[Place]:
 
 
 def _place(path: str, mark: Of, spec: Spec) -> Iterator[Place]:
-    options = {key: value for key, value in spec.items() if key not in mark.beside}
+    options = {key: value for key, value in spec.items() if not _is_beside(mark, key, value)}
     yield Place(path, mark.family, options)
     yield from _inside(path, mark.family, options)
     if "style" in mark.beside:
@@ -51,6 +54,11 @@ def _place(path: str, mark: Of, spec: Spec) -> Iterator[Place]:
         style = style if isinstance(style, dict) else {}
         yield Place(f"{path}.style", PromptStyle, style)
         yield from _inside(f"{path}.style", PromptStyle, style)
+
+
+def _is_beside(mark: Of, key: str, value: object) -> bool:
+    """Say whether a key is no option; a distiller's `student` is one where it is a shape."""
+    return key in mark.beside and not (key == "student" and isinstance(value, dict))
 
 
 def _inside(path: str, family: type[Technique], spec: Spec) -> Iterator[Place]:

@@ -122,7 +122,11 @@ Report = Callable[[dict[str, Any]], None]
 """Receives a point of a curve: ``{"step": 10, "steps": 200, "loss": 1.2}``."""
 
 Scorer = Callable[[Sequence[list[Message]], Sequence[str]], list[float]]
-"""Scores completions: ``(prompts, completions) -> rewards``, one float each."""
+"""Scores completions: ``(prompts, completions) -> rewards``, one float each.
+
+One that must see each prompt's row, such as its reference answer, also has
+``with_rows(rows, completions)``; `tunesmith.scorers.score_rows` asks either kind.
+"""
 
 
 def _quiet(point: dict[str, Any]) -> None:

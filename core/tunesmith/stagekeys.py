@@ -16,7 +16,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from tunesmith import plugins, source_code, stages
-from tunesmith.config import Lifecycle, Of, Section
+from tunesmith.config import Lifecycle, Of, Optimise, Section
+from tunesmith.generation.exporting import keeper
 from tunesmith.nesting import nested_in
 from tunesmith.places import Place, places
 from tunesmith.techniques import Engine, Quantizer, Sampler, Task, Technique
@@ -92,6 +93,8 @@ def _settings(section: BaseModel) -> dict[str, Any]:
         value = getattr(section, name)
         if isinstance(value, Section):
             kept[name] = _settings(value)
+        elif isinstance(value, list) and any(isinstance(one, Section) for one in value):
+            kept[name] = [_settings(one) for one in value]
         elif not any(isinstance(mark, Of) for mark in field.metadata):
             kept[name] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return kept
@@ -101,11 +104,19 @@ def _config(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> dict[st
     """Return what a stage is told besides its techniques."""
     section = getattr(config, _section(stage))
     kept = _settings(section) if section else {}
-    if stage == "optimise" and section and section.distil and section.distil.get("student"):
-        kept["student"] = base_digest(section.distil["student"])
-    if stage == "align" and "reward" in inputs and config.respond:
-        kept["tasks"] = config.respond.tasks
+    if stage == "optimise" and section:
+        kept |= _students(section)
+    if stage in ("align", "reward") and "collect" not in inputs:
+        kept["tasks"] = stages.tried_tasks(config)
     return kept
+
+
+def _students(section: Optimise) -> dict[str, Any]:
+    """Return the digest of every model folder that is to be taught."""
+    taught = {path: one.distil or {} for path, one in section.combinations.items()}
+    named = {path: spec.get("student") for path, spec in taught.items()}
+    folders = {path: name for path, name in named.items() if isinstance(name, str)}
+    return {f"student of {path}": base_digest(name) for path, name in folders.items()}
 
 
 def uses_base(stage: str, inputs: Mapping[str, str]) -> bool:
@@ -152,9 +163,29 @@ def _implied(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterat
     if stage in ("tune", "align", "evaluate", "release"):
         yield Place("engine", Engine, {"name": "transformers"})
         yield Place("smoke", Sampler, {"name": "greedy"})
-    if stage in ("evaluate", "release") and "optimise" in inputs and config.optimise:
-        quantizer = plugins.build(Quantizer, config.optimise.quantizer)
-        yield Place("quantizer.engine", Engine, {"name": quantizer.engine})
+    yield from _optimised(config, stage, inputs)
+    yield from _unchanged_forms(config, stage, inputs)
+
+
+def _optimised(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterator[Place]:
+    """Yield the engines that run what the quantizers write."""
+    answers = stage == "optimise" or (stage in ("evaluate", "release") and "optimise" in inputs)
+    for path, one in config.optimise.combinations.items() if answers and config.optimise else ():
+        quantizer = plugins.build(Quantizer, one.quantizer)
+        yield Place(f"{path}.quantizer.engine", Engine, {"name": quantizer.engine})
+
+
+def _unchanged_forms(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterator[Place]:
+    """Yield what puts whole models on engines that do not read a model folder."""
+    section = {"respond": config.respond, "evaluate": config.evaluate}.get(stage)
+    names = {str(section.engine["name"])} if section else set()
+    chooses = stage == "optimise" and config.optimise and config.optimise.choose
+    if chooses or (stage == "evaluate" and "optimise" in inputs):
+        names |= {str(place.spec["name"]) for place in _optimised(config, stage, inputs)}
+    for name in sorted(names):
+        if (writer := keeper(name)) is not None:
+            spec = {"name": writer.name, **writer.model_dump(mode="json")}
+            yield Place(f"{name}.form", Quantizer, spec)
 
 
 def versions(stage: str, techniques: list[Technique]) -> dict[str, str]:

@@ -252,6 +252,8 @@ class FeedbackSource(Technique):
     """True when labels come from people, so that the run has to wait for them."""
     simulated: ClassVar[bool] = False
     """True when no person was asked; every page and report then says so."""
+    by_model: ClassVar[bool] = False
+    """True when a language model judges instead of people; every page and report then says so."""
 
     def judge(self, pairs: Sequence[Pair], seed: int) -> list[Label]:
         """Return labels for the pairs; a source that waits is never asked."""
@@ -261,15 +263,21 @@ class FeedbackSource(Technique):
         """Return the noiseless worth of an answer where it is known, else None."""
         return None
 
+    def quality(self, labels: Sequence[Label]) -> dict[str, float]:
+        """Return what the source knows of its own labels, e.g. how often places decided."""
+        return {}
+
 
 class RewardModel(Technique):
     """Ways to score a completion as people would."""
 
     family = "RewardModel"
     hook = "register_reward_models"
+    rows_type: ClassVar[str] = "preference"
+    """The TRL dataset type it learns from; ``prompt-only`` for a rule, which needs no labels."""
 
     def fit(self, job: TrainingJob) -> Outcome:
-        """Learn from preference rows; write what ``open`` needs to ``job.out``."""
+        """Learn from rows of its type; write what ``open`` needs to ``job.out``."""
         raise NotImplementedError
 
     def open(self, folder: Path) -> Scorer:
@@ -282,6 +290,8 @@ class Distiller(Technique):
 
     family = "Distiller"
     hook = "register_distillers"
+    needs_student: ClassVar[bool] = False
+    """True when it cannot begin a student of its own: `student` must name a folder."""
 
     def distil(self, teacher: Path, job: TrainingJob) -> Outcome:
         """Train a student towards the teacher and write it to ``job.out``."""
@@ -295,10 +305,18 @@ class Quantizer(Technique):
     hook = "register_quantizers"
     engine: ClassVar[str] = "transformers"
     """The engine that runs what this quantizer writes."""
+    unchanged: ClassVar[dict[str, Any] | None] = None
+    """Options with which it stores every weight as it is, for its engine to run; None: it cannot.
+
+    So a parent gets to that engine, and the two are compared there."""
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
         """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""
         raise NotImplementedError
+
+    def objections(self, model: Path) -> list[str]:
+        """Return why a model has no form that this writes; cheap, it reads the config alone."""
+        return []
 
 
 class Accelerator(Technique):
@@ -351,6 +369,17 @@ class Engine(Technique):
 
     family = "Engine"
     hook = "register_engines"
+
+    def chosen(self, model: Path, sampler: Sampler) -> Engine:
+        """Return the engine that is meant for a model and a way to draw: itself, or its choice.
+
+        Preflight asks once, and what it returns is part of the stage's key and of the run.
+        """
+        return self
+
+    def suited(self, model: Path, streams: int) -> Engine:
+        """Return the engine with the options it should have for so many answers at once."""
+        return self
 
     def open(self, model: Path) -> AbstractContextManager[OpenEngine]:
         """Load a model folder; leaving the context frees it."""

@@ -40,6 +40,8 @@ def head(facts: RunFacts) -> None:
         st.caption(f"seed {facts.seed}", width="content")
     if facts.simulated:
         pieces.simulated()
+    if facts.by_model:
+        pieces.by_model()
     _state(facts)
     for problem in facts.problems:
         st.error("Something is missing here.", icon=":material/error:")

@@ -41,7 +41,8 @@ def work(bench: Bench) -> Outcome:
 
 def collect(bench: Bench) -> tuple[Evidence, dict[str, float]]:
     """Let every model answer; return the evidence, and tokens per second by model."""
-    papers, contest = exams.papers(bench), exams.contest(bench)
+    section, contest = bench.config.evaluate, exams.contest(bench)
+    papers = exams.papers(bench, section.tasks, section.sampler, "test", section.items)
     answers, stories, prints, timings = [], {}, [], {}
     models = contestants(bench)
     for model in models:

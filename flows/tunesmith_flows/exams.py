@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from urllib.parse import quote
 
 from tunesmith import DataError, Pair, Row, Sampler, Task, plugins
 from tunesmith.evidence.measurements import Answer, Duel, read_json_lines, write_json_lines
 from tunesmith.promises import listed
 from tunesmith.prompts import label
+from tunesmith.records import Spec
 from tunesmith.stagekeys import stage_seed
 from tunesmith.techniques import FeedbackSource, PromptStyle
 from tunesmith_flows.answering import Speaker, choose, last_words, longest_answer, prompt_of
@@ -33,7 +34,7 @@ class Paper:
 
     def sit(self, bench: Bench, model: str, voice: Speaker) -> list[Answer]:
         """Let a model answer every item, and score what it said; asked again, read it again."""
-        noted = bench.work / f"{model}-{self.number}.jsonl"
+        noted = bench.work / f"{quote(model, safe='@')}-{self.number}.jsonl"
         if noted.is_file():
             return read_json_lines(noted, Answer)
         bench.report({"doing": f"{model}: {self.task.name} {label(self.style)}"})
@@ -44,28 +45,32 @@ class Paper:
         return answers
 
 
-def papers(bench: Bench) -> list[Paper]:
-    """Return one paper per task of the config; the same items for every model."""
-    section = bench.config.evaluate
-    sampler = plugins.build(Sampler, section.sampler)
-    specs = enumerate(section.tasks)
-    return [_paper(bench, number, dict(spec), sampler) for number, spec in specs]
+def papers(
+    bench: Bench, tasks: Sequence[Spec], sampler: Spec, split: str, items: int
+) -> list[Paper]:
+    """Return one paper per task, of up to ``items`` rows of a split; the same for every model."""
+    rows, train, drawn = bench.rows(split), bench.rows("train"), plugins.build(Sampler, sampler)
+    found = []
+    for number, spec in enumerate(tasks):
+        options = dict(spec)
+        style = plugins.build(PromptStyle, options.pop("style", "zero_shot"))
+        task = plugins.build(Task, options)
+        asked = _asked(choose(rows, [task.name], items, bench.seed), task, split)
+        shots = [row for row in train if row.get("task") == task.name]
+        for row in asked:  # too few shots are an error now, not when the first model has answered
+            listed(style, "messages", style.messages(task, row, shots), dict)
+        seed = stage_seed(bench.seed, f"{task.name}/{style.name}")
+        found.append(Paper(number, task, style, asked, shots, drawn, seed))
+    return found
 
 
-def _paper(bench: Bench, number: int, spec: dict[str, Any], sampler: Sampler) -> Paper:
-    style = plugins.build(PromptStyle, spec.pop("style", "zero_shot"))
-    task = plugins.build(Task, spec)
-    seed = stage_seed(bench.seed, f"{task.name}/{style.name}")
-    rows = choose(bench.rows("test"), [task.name], bench.config.evaluate.items, bench.seed)
+def _asked(rows: list[Row], task: Task, split: str) -> list[Row]:
     if not rows:
         raise DataError(
-            f"evaluate.tasks names {task.name}, but the split `test` has no row of that task."
-            " Give data.split.test a share, or leave the task out."
+            f"{task.name} is to be asked, but the split `{split}` has no row of that task. Give"
+            f" data.split.{split} a share, or leave the task out."
         )
-    shots = [row for row in bench.rows("train") if row.get("task") == task.name]
-    for row in rows:  # too few shots are an error now, not when the first model has answered
-        listed(style, "messages", style.messages(task, row, shots), dict)
-    return Paper(number, task, style, rows, shots, sampler, seed)
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,8 @@ def new_desk(config: Lifecycle, until: str | None) -> Desk:
 
     store = _settled_store()
     config = saved_prompts.settled(config, store)
-    preflight.plan(config, until=until, store=store).require()
+    found = preflight.plan(config, until=until, store=store).require()
+    config = preflight.settled(config, found.chosen)
     whole = config.model_dump(mode="json")
     run_id = runs.create(store, config.name, whole, details={"until": until})
     return Desk(store, run_id, config)

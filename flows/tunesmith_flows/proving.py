@@ -1,19 +1,22 @@
-"""Prove each configured accelerator on the very model it is for; one that fails is switched off."""
+"""Prove each accelerator on the very model it is for; one that fails is switched off."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from tunesmith import Accelerator, Engine, plugins
+from tunesmith import Accelerator, Engine, Quantizer, plugins
+from tunesmith.config import Combination
 from tunesmith_flows.bench import Bench
 
 NEW, DRAWS = 48, 200
 """Length of the compared answers, and answers drawn to each of three prompts."""
 
 
-def proven(bench: Bench, engine: Engine, model: Path, tokenizer_from: Path) -> list[dict[str, Any]]:
-    """Return what was found of each accelerator of the config, in its order.
+def proven(
+    bench: Bench, combination: Combination, model: Path, tokenizer_from: Path
+) -> list[dict[str, Any]]:
+    """Return what was found of each accelerator of a combination, in its order.
 
     Each is proved together with those that passed before it, so that what ends up switched on has
     been proved as a whole. ``on`` says whether it stays.
@@ -22,7 +25,8 @@ def proven(bench: Bench, engine: Engine, model: Path, tokenizer_from: Path) -> l
     from tunesmith.generation.proof import prove
     from tunesmith.generation.proof_prompts import PROMPTS, asked_of
 
-    wanted = [plugins.build(Accelerator, spec) for spec in bench.config.optimise.accelerators]
+    engine = plugins.build(Engine, plugins.build(Quantizer, combination.quantizer).engine)
+    wanted = [plugins.build(Accelerator, spec) for spec in combination.accelerators]
     wanted = [one for one in wanted if fits(engine, one)]
     if not wanted:
         return []

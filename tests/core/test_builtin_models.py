@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 import tunesmith
+from tunesmith import Accelerator, Engine, Quantizer
+from tunesmith.generation.drafting import check_draft
+from tunesmith.generation.proof import prove
+from tunesmith.generation.proof_prompts import PROMPTS, asked_of
 from tunesmith.models import inspect_model, load_tokenizer, resolve_model
+from tunesmith.plugins import build
 
 ASSETS = Path(tunesmith.__file__).parent / "assets"
 
@@ -47,3 +52,31 @@ def test_files_are_those_of_the_manifest(folder: Path):
         if p.name != "manifest.json"
     }
     assert found == manifest["files"]
+
+
+def test_nano_draft_is_small_and_has_the_nano_s_tokenizer():
+    facts = inspect_model(resolve_model("builtin:nano-draft"))
+    assert facts.problems == ()
+    assert facts.parameters <= 500_000
+    check_draft(resolve_model("builtin:nano-draft"), resolve_model("builtin:nano"))
+
+
+@pytest.mark.parametrize("engine", ["transformers", "llamacpp"])
+def test_nano_draft_writes_ahead_for_the_nano_without_changing_a_word(engine, tmp_path):
+    nano = resolve_model("builtin:nano")
+    folder = nano
+    if engine == "llamacpp":
+        build(Quantizer, {"name": "gguf", "type": "f32"}).quantize(nano, tmp_path)
+        folder = tmp_path
+    draft = build(
+        Accelerator, {"name": "speculative_draft_model", "model": "builtin:nano-draft", "tokens": 3}
+    )
+    proof = prove(build(Engine, engine), [draft], folder, *asked_of(nano, PROMPTS, 32), 32, 0, 1)
+    assert proof.lossless and proof.facts()["mismatches"] == []
+    assert proof.counts["target_steps"] < 0.8 * proof.counts["plain_steps"]
+
+
+def test_both_files_of_nano_draft_hold_the_same_weights(tmp_path):
+    folder = resolve_model("builtin:nano-draft")
+    build(Quantizer, {"name": "gguf", "type": "bf16"}).quantize(folder, tmp_path)
+    assert (tmp_path / "model.gguf").read_bytes() == (folder / "model.gguf").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -89,7 +90,7 @@ def test_prompt_lookup_gives_the_plain_loops_tokens_drawn_or_not(kind, sampler, 
     model, prompts = tiny(kind), some_prompts(14)
     how = ask(14, sampler, batch_size=batch_size)
     counts = Counter()
-    ours = generate_with_guesses(model, prompts, how, str, Lookup(6, 2), counts)
+    ours = generate_with_guesses(model, prompts, how, str, Lookup(6, 1), counts)
     assert ours == generate(model, prompts, how, str)
     assert counts["proposed"] > 0
 
@@ -237,7 +238,7 @@ def test_a_text_that_repeats_itself_takes_fewer_steps_and_another_one_does_not(l
     assert counts["accepted"] >= 12
     silent = Counter()
     generate_with_guesses(llama, [[3, 4, 5]], ask(1, "random", new=4), str, Lookup(8, 3), silent)
-    assert silent["target_steps"] == silent["plain_steps"] + 1  # the prompt is a step of its own
+    assert silent["target_steps"] == silent["plain_steps"]
     assert silent["accepted"] == 0
 
 
@@ -255,7 +256,9 @@ def test_a_perfect_draft_is_accepted_whole(llama):
         ([1, 2, 3, 9, 8, 1, 2, 3], 3, [9, 8, 1, 2]),
         ([1, 2, 3, 9, 2, 3, 7, 2, 3], 2, [7, 2, 3, 7]),  # the newest occurrence counts
         ([5, 2, 3, 9, 8, 4, 2, 3], 3, [9, 8, 4, 2]),  # three did not stand there, two did
-        ([4, 4], 3, [4, 4, 4, 4]),  # what repeats within the guess goes on
+        ([4, 4, 4], 3, [4, 4, 4, 4]),  # what repeats within the guess goes on
+        ([4, 5, 4], 3, []),  # one token alone says too little
+        ([4, 5, 4], 1, [5, 4, 5, 4]),  # unless no more is asked for
         ([1, 2, 3, 4], 3, []),
         ([1], 3, []),
     ],
@@ -269,11 +272,31 @@ def test_what_is_looked_up(text, after, guessed):
 
 def test_looking_up_word_by_word_is_looking_up_at_once():
     text = [Random(2).randrange(4) for _ in range(60)]
-    slow = PromptLookup(5, 3)
+    slow = PromptLookup(4, 3)
     for end in range(1, 61):
-        assert slow.guess([7], [text[:end]], [5]) == PromptLookup(5, 3).guess(
-            [0], [text[:end]], [5]
-        )
+        slow.guess([7], [text[:end]], [0])  # no room: nothing is learnt of what came true
+        (at_once,) = PromptLookup(4, 3).guess([0], [text[:end]], [4])
+        seen = slow._rows[7]
+        assert seen.what_followed(text[:end], 2, 3, 4) == at_once.tokens
+
+
+def test_guesses_that_come_true_grow_and_wrong_ones_pause():
+    song = list(range(10, 60))
+    guesser, text, lengths = PromptLookup(16, 3), [*song, *song[:2]], []
+    while len(text) < 95:
+        (guess,) = guesser.guess([0], [text], [99])
+        lengths.append(len(guess.tokens))
+        text = [*text, *guess.tokens, text[len(text) + len(guess.tokens) - 50]]
+    assert lengths[:3] == [4, 8, 16]
+    guesser, text, asked = PromptLookup(16, 3), [1, 2, 3, 4, 1, 2], []
+    for number in range(40):  # the same two words, and never what followed them
+        (guess,) = guesser.guess([0], [text], [99])
+        asked.append(bool(guess.tokens))
+        text = [*text, 100 + number, 1, 2]
+    wrong = [at for at, made in enumerate(asked) if made]
+    pauses = [later - earlier for earlier, later in pairwise(wrong)]
+    assert pauses == sorted(pauses) and pauses[0] < pauses[-1]
+    assert len(wrong) <= 5
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tiny_models import tiny_model
+from tiny_models import SHAPE, tiny_model
 
 THINGS = ("kite", "drum", "lamp", "boat", "stone", "apple")
 MOODS = ("happy", "sad", "funny")
@@ -45,6 +45,26 @@ def row(name, split, task, question, answer):
 @pytest.fixture(scope="session")
 def model():
     return tiny_model(context=1024)
+
+
+@pytest.fixture(scope="session")
+def sharp(tmp_path_factory):
+    """A folder with a random model that has preferences."""
+    import torch
+
+    from tunesmith.models import load_tokenizer, save_model
+    from tunesmith.training.scratch import new_model
+
+    tokenizer = load_tokenizer(tiny_model())
+    shape = SHAPE.model_copy(update={"tied_embeddings": False, "context": 256})
+    model = new_model(shape, tokenizer, 0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter *= 25.0 if "lm_head" in name else 10.0
+    folder = tmp_path_factory.mktemp("sharp")
+    save_model(model, tokenizer, folder)
+    return folder
 
 
 @pytest.fixture

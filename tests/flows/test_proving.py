@@ -3,13 +3,9 @@
 import json
 
 import pytest
-import torch
-from tiny_models import SHAPE, tiny_model
 
 from tunesmith import Accelerator, plugins
-from tunesmith.models import load_tokenizer, save_model
 from tunesmith.plugin_host import Provenance
-from tunesmith.training.scratch import new_model
 from tunesmith_flows import optimise, proving
 from tunesmith_flows.bench import Bench
 
@@ -30,21 +26,6 @@ def with_coarse():
     plugins.host().add(Coarse, Provenance("coarse", "test", "0"))
     yield
     plugins.host.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def sharp(tmp_path_factory):
-    """A folder with a random model that has preferences."""
-    tokenizer = load_tokenizer(tiny_model())
-    shape = SHAPE.model_copy(update={"tied_embeddings": False, "context": 256})
-    model = new_model(shape, tokenizer, 0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                parameter *= 25.0 if "lm_head" in name else 10.0
-    folder = tmp_path_factory.mktemp("sharp")
-    save_model(model, tokenizer, folder)
-    return folder
 
 
 def test_an_accelerator_whose_proof_fails_is_switched_off_and_the_report_says_so(

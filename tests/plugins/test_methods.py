@@ -1,6 +1,5 @@
-"""Training methods, adapters and distillation: each learns, and leaves what it says it leaves."""
+"""Training methods and adapters: each learns, and leaves what it says it leaves."""
 
-import json
 from math import exp
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tunesmith.training import TokenLoss, TokenRows
 from tunesmith.training.hardware import can_compile
 from tunesmith_plugins.adapters.full import Full
 from tunesmith_plugins.adapters.lora import Lora
-from tunesmith_plugins.distillers.logit import Logit, divergence
 from tunesmith_plugins.methods.pretrain import Pretrain
 from tunesmith_plugins.methods.sft import Sft
 
@@ -235,59 +233,3 @@ def test_pretraining_options_that_contradict_each_other_are_refused(tmp_path):
         PRETRAIN.train(job(tmp_path, model_dir=None))
     with pytest.raises(ValueError, match="must divide"):
         SHAPE.__class__(hidden_size=100, heads=3)
-
-
-LOGIT = Logit(
-    student=SHAPE, steps=25, batch_tokens=512, dtype="float32", learning_rate=3e-3,
-    muon_learning_rate=0.02,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("direction", ["forward", "reverse"])
-def test_a_student_learns_what_the_teacher_knows(tmp_path, trained, direction):
-    held = questions(20, seed=9)
-    wise = LOGIT.model_copy(update={"direction": direction})
-    outcome = wise.distil(trained, job(tmp_path, model_dir=None, eval_rows=held))
-    untaught = LOGIT.model_copy(update={"steps": 1, "muon_learning_rate": 1e-9})
-    untaught = untaught.distil(trained, job(tmp_path / "b", model_dir=None, eval_rows=held))
-    assert outcome.metrics["eval_loss"] < 0.8 * untaught.metrics["eval_loss"]
-    assert outcome.metrics["teacher_eval_loss"] < outcome.metrics["eval_loss"]
-    assert inspect_model(tmp_path / "out").problems == ()
-
-
-def test_only_the_soft_targets_teach_without_hard_ones(tmp_path, trained):
-    pure = LOGIT.model_copy(update={"soft": 1.0})
-    held = questions(20, seed=9)
-    outcome = pure.distil(trained, job(tmp_path, model_dir=None, eval_rows=held))
-    assert outcome.metrics["eval_loss"] < 4.5
-
-
-def test_students_with_another_tokenizer_are_refused(tmp_path, trained):
-    import shutil
-
-    other = shutil.copytree(tiny_model(), tmp_path / "other")
-    path = other / "tokenizer.json"
-    data = json.loads(path.read_text())
-    vocab = data["model"]["vocab"]
-    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
-    path.write_text(json.dumps(data))
-    with pytest.raises(ModelError, match="different tokenizers"):
-        LOGIT.distil(trained, job(tmp_path, model_dir=other))
-
-
-def test_divergences_are_the_textbook_ones():
-    import torch
-
-    teacher, student = torch.randn(2, 7, 11, generator=torch.Generator().manual_seed(0))
-    for temperature in (1.0, 3.0):
-        p = torch.softmax(teacher / temperature, -1)
-        q = torch.softmax(student / temperature, -1)
-        forward = (p * (p / q).log()).sum()
-        reverse = (q * (q / p).log()).sum()
-        assert divergence(teacher, student, "forward", temperature).item() == pytest.approx(
-            forward.item(), rel=1e-4
-        )
-        assert divergence(teacher, student, "reverse", temperature).item() == pytest.approx(
-            reverse.item(), rel=1e-4
-        )
-    assert divergence(teacher, teacher, "reverse", 2.0).item() == pytest.approx(0, abs=1e-5)

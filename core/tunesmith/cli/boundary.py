@@ -28,9 +28,15 @@ _DISK = {
 }
 
 
+CHATTY = ("torchao", "torch.utils._pytree", "bitsandbytes")
+"""Loggers that tell, when they are imported, of kernels for machines other than this one."""
+
+
 def guarded(argv: list[str]) -> int:
     """Run the command line; whatever happens becomes a message and an exit code."""
     argv = _with_globals(argv)
+    if not os.environ.get(DEBUG):
+        _hush()
     try:
         from tunesmith.cli.commands import app
 
@@ -47,6 +53,13 @@ def guarded(argv: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  nothing may reach the user as a traceback
         return failed(error, as_json="--json" in argv)
     return 0
+
+
+def _hush() -> None:
+    import logging
+
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def failed(error: BaseException, *, as_json: bool = False) -> int:

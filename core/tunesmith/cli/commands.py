@@ -9,6 +9,7 @@ import typer
 from tunesmith.cli import (
     configs,
     data,
+    engine_commands,
     history,
     lifecycle,
     plugin_commands,
@@ -71,5 +72,6 @@ prompt.add_to(app)
 configs.add_to(app)
 proving.add_to(app)
 serving.add_to(app)
+engine_commands.add_to(app)
 plugin_commands.add_to(app)
 upkeep.add_to(app)

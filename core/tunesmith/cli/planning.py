@@ -16,6 +16,8 @@ def show(plan: Plan) -> None:
     _show_stages(plan)
     for task, ref in plan.facts.get("prompts", ()):
         say(f"{task} is asked with the saved prompt {ref}.")
+    for path, spec in plan.chosen.items():
+        say(f"{path}: {spec['name']}, the fastest here (`tunesmith engines list` has the figures).")
     say(_estimate(plan))
     screen = console()
     for warning in plan.warnings:

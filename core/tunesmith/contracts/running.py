@@ -20,8 +20,9 @@ from tunesmith.contracts.rules import (
 from tunesmith.contracts.tiny import tiny_model
 from tunesmith.errors import TunesmithError
 from tunesmith.generation.accelerate import with_accelerators
+from tunesmith.generation.exporting import readable
 from tunesmith.records import Completion, Generation, Outcome, Token
-from tunesmith.techniques import Engine, OpenEngine, Quantizer, Sampler, StreamingEngine
+from tunesmith.techniques import Engine, OpenEngine, Sampler, StreamingEngine
 
 PROMPTS = [[10, 42, 77, 5, 130], [200, 17], [99, 98, 97, 96, 95, 94, 93]]
 _NEW = 8
@@ -144,16 +145,11 @@ def _check_completion(one: Completion) -> None:
 
 
 def _readable(engine: Engine, folder: Path) -> Path:
-    """Return a folder with the tiny model that the engine reads, as safetensors or as GGUF."""
-    if engine.reads(tiny_model()):
-        return tiny_model()
-    out = folder / "gguf"
-    out.mkdir(exist_ok=True)
-    quantizer = _host().build(Quantizer, {"name": "gguf", "type": "f32"})
-    quantizer.quantize(tiny_model(), out)
-    if not engine.reads(out):
-        raise NotTried("reads neither a Hugging Face folder nor a GGUF file, which the kit has")
-    return out
+    """Return a folder with the tiny model that the engine reads, unchanged by any quantizer."""
+    try:
+        return readable(engine, tiny_model(), folder / "unchanged")
+    except TunesmithError as error:
+        raise NotTried(f"reads no form of a model that the kit can write: {error}") from error
 
 
 def knows_what_it_reads(subject: Subject) -> None:

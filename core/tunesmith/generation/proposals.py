@@ -41,38 +41,96 @@ class Guesser(Protocol):
 
 @dataclass(slots=True)
 class PromptLookup:
-    """Guess that what followed the last few tokens earlier will follow again."""
+    """Guess that what followed the last few tokens earlier will follow again.
+
+    Wrong guesses cost arithmetic, so a row's guesses grow only while they come true (`_Trust`).
+    """
 
     tokens: int
     """Longest guess."""
     longest: int
-    """Tokens that must have stood there before; where so many did not, one less, down to 1."""
-    shortest: int = 1
-    _places: dict[int, dict[tuple[int, ...], int]] = field(default_factory=dict)
-    _read: dict[int, int] = field(default_factory=dict)
+    """Tokens that must have stood there before; where so many did not, one less, down to two."""
+    _rows: dict[int, _Seen] = field(default_factory=dict)
 
     def guess(
         self, rows: Sequence[int], texts: Sequence[list[int]], most: Sequence[int]
     ) -> list[Guess]:
         """Return what followed the newest earlier occurrence; nothing where there is none."""
         return [
-            Guess(self._one(row, text, min(self.tokens, room)))
+            Guess(self._one(self._rows.setdefault(row, _Seen()), text, room))
             for row, text, room in zip(rows, texts, most, strict=True)
         ]
 
-    def _one(self, row: int, text: list[int], room: int) -> list[int]:
-        places = self._places.setdefault(row, {})
+    def _one(self, seen: _Seen, text: list[int], room: int) -> list[int]:
+        shortest = min(2, self.longest)
+        seen.note(text, shortest, self.longest)
+        length = min(seen.trust.length(text, self.tokens), room)
+        found = seen.what_followed(text, shortest, self.longest, length) if length > 0 else []
+        seen.trust.guessed = (len(text), found)
+        return found
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one row's text holds: where each few tokens stood last."""
+
+    trust: _Trust = field(default_factory=lambda: _Trust())
+    places: dict[tuple[int, ...], int] = field(default_factory=dict)
+    read: int = 1
+
+    def note(self, text: list[int], shortest: int, longest: int) -> None:
         # The last token is left out: what follows it is the question.
-        for end in range(self._read.get(row, 1), len(text)):
-            for size in range(self.shortest, min(self.longest, end) + 1):
-                places[tuple(text[end - size : end])] = end
-        self._read[row] = len(text)
-        for size in range(min(self.longest, len(text)), self.shortest - 1, -1):
-            place = places.get(tuple(text[-size:]))
+        for end in range(self.read, len(text)):
+            for size in range(shortest, min(longest, end) + 1):
+                self.places[tuple(text[end - size : end])] = end
+        self.read = max(self.read, len(text))
+
+    def what_followed(self, text: list[int], shortest: int, longest: int, length: int) -> list[int]:
+        for size in range(min(longest, len(text)), shortest - 1, -1):
+            place = self.places.get(tuple(text[-size:]))
             if place is not None:
                 # A text that repeats itself within the guess is taken to go on doing so.
-                return [text[place + at % (len(text) - place)] for at in range(room)]
+                return [text[place + at % (len(text) - place)] for at in range(length)]
         return []
+
+
+FIRST = 4
+"""Length of a row's first guess."""
+LONGEST_PAUSE = 31
+
+
+@dataclass(slots=True)
+class _Trust:
+    """How long a row's next guess may be.
+
+    Twice as long after one that came true as a whole; none for a while after one of which nothing
+    did, and for longer after each such.
+    """
+
+    allowed: int = FIRST
+    pause: int = 0
+    misses: int = 0
+    guessed: tuple[int, list[int]] = (0, [])
+    """Where the last guess began, and the guess."""
+
+    def length(self, text: list[int], most: int) -> int:
+        """Return how long the next guess may be, having seen what became of the last one."""
+        if self.guessed[1]:
+            self._learn(text)
+        elif self.pause:
+            self.pause -= 1
+        return 0 if self.pause else min(self.allowed, most)
+
+    def _learn(self, text: list[int]) -> None:
+        start, guess = self.guessed
+        came = text[start : start + len(guess)]
+        true = _shared(guess, came)
+        if true:
+            whole = true == len(guess)
+            self.allowed, self.misses = (2 * len(guess) if whole else true + 1), 0
+        else:
+            self.misses += 1
+            self.allowed, self.pause = FIRST, min(2 ** (self.misses + 1) - 1, LONGEST_PAUSE)
 
 
 class DraftModel:
@@ -162,8 +220,9 @@ class DraftModel:
             self.reader.keep(kept)
             self.seen = [self.seen[place] for place in kept]
             self.rows = rows
+        # Never all of the text: its last token must be read.
         self.seen = [
-            seen[: _shared(seen, text)] for seen, text in zip(self.seen, texts, strict=True)
+            seen[: _shared(seen, text[:-1])] for seen, text in zip(self.seen, texts, strict=True)
         ]
         self.reader.rewind([len(seen) for seen in self.seen])
         if not any(self.seen) and max(map(len, texts)) > 1:
@@ -171,7 +230,8 @@ class DraftModel:
             self.seen = [text[:-1] for text in texts]
 
 
-def _shared(seen: list[int], text: list[int]) -> int:
-    """Return how far two rows agree, and never all of the text: its last token must be read."""
-    limit = min(len(seen), len(text) - 1)
-    return next((at for at in range(limit) if seen[at] != text[at]), limit)
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return how far two rows agree."""
+    pairs = zip(first, second, strict=False)
+    shorter = min(len(first), len(second))
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), shorter)

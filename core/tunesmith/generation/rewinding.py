@@ -44,6 +44,21 @@ class Reader:
         The logits are those of the last ``keep`` of the longest row's places: place ``j`` of a row
         is at ``j - (longest - keep)``. 0 keeps all. A row with nothing new reads nothing.
         """
+        logits = self._forward(news, keep)
+        return logits[:, -keep:].float() if keep else logits.float()
+
+    def read_last(self, news: Sequence[list[int]]) -> Tensor:
+        """Read as `read` does; float32 logits of each row's last new token, (rows, vocabulary)."""
+        import torch
+
+        ends = [len(row) - 1 for row in news]
+        places = sorted(set(ends))
+        logits = self._forward(news, torch.tensor(places, device=self.model.device))
+        if logits.shape[1] == len(places):  # else the model has computed them all
+            ends = [places.index(end) for end in ends]
+        return logits[torch.arange(len(news)), torch.tensor(ends)].float()
+
+    def _forward(self, news: Sequence[list[int]], keep: int | Tensor) -> Tensor:
         import torch
 
         device = self.model.device
@@ -63,7 +78,7 @@ class Reader:
         )
         self.forwards += 1
         self.lengths = [old + len(row) for old, row in zip(self.lengths, news, strict=True)]
-        logits: Tensor = out.logits[:, -keep:].float() if keep else out.logits.float()
+        logits: Tensor = out.logits
         return logits
 
     def _within(self, positions: Tensor, news: Sequence[list[int]]) -> Tensor:

@@ -166,7 +166,7 @@ class _Loop:
     def run(self) -> list[list[int]]:
         """Return the new tokens of each row, stop token included."""
         self._read_prompts()
-        live = list(self.rows)
+        live = [row for row in self.rows if not self._done(row)]
         while live:
             self._drop_finished(live)
             self._step()
@@ -178,8 +178,12 @@ class _Loop:
         return answers
 
     def _read_prompts(self) -> None:
-        if max(self.begun) > 1:
-            self.reader.read([text[:-1] for text in self.texts], keep=1)
+        """Read the prompts and take each row's first token, as the plain loop does."""
+        last = self.reader.read_last(self.texts)[:, None]
+        nothing = [Guess([]) for _ in self.rows]
+        logits = self._reshaped(last, self.texts, nothing)
+        for row, mine in zip(self.rows, logits, strict=True):
+            self.texts[row] += self._kept(row, nothing[row], mine)
 
     def _left(self, row: int) -> int:
         return self.batch.how.max_new_tokens - (len(self.texts[row]) - self.begun[row])

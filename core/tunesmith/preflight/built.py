@@ -50,7 +50,8 @@ def build_all(config: Lifecycle, wanted: list[str], plan: Plan) -> Built:
         if technique is not None:
             built.at[place.path] = technique
             _check(place, technique, plan)
-    _engine_of_quantizer(built, plan)
+    for path, quantizer in list(built.under("optimise", Quantizer).items()):
+        _engine_of_quantizer(path, quantizer, built, plan)
     return built
 
 
@@ -102,12 +103,8 @@ def _importable(module: str) -> bool:
         return False
 
 
-def _engine_of_quantizer(built: Built, plan: Plan) -> None:
+def _engine_of_quantizer(path: str, quantizer: Quantizer, built: Built, plan: Plan) -> None:
     """Build the engine that a quantizer writes for, which no config names."""
-    path = "optimise.quantizer"
-    quantizer = built.one(path, Quantizer)
-    if quantizer is None:
-        return
     place = Place(f"{path}.engine", Engine, {"name": quantizer.engine})
     try:
         engine = plugins.build(Engine, place.spec)

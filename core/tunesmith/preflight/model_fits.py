@@ -12,7 +12,7 @@ from tunesmith.errors import ModelError
 from tunesmith.model_facts import ModelFacts
 from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
-from tunesmith.techniques import Distiller, Engine, Quantizer, Task, TrainingMethod
+from tunesmith.techniques import Distiller, Quantizer, Task, TrainingMethod
 
 LOADS = ("tune", "respond", "reward", "align", "optimise", "evaluate", "release")
 """Stages that load a model."""
@@ -24,7 +24,7 @@ def check_model(
     """Return what is known of the model; None for `scratch` and for one that cannot be used."""
     if config.model == "scratch" or not set(LOADS) & set(wanted):
         return None
-    folder = _folder(config.model, plan)
+    folder = _folder("model", config.model, plan)
     if folder is None:
         return None
     from tunesmith.models import inspect_model
@@ -48,13 +48,13 @@ def check_model(
     return facts
 
 
-def _folder(model: str, plan: Plan) -> Path | None:
+def _folder(path: str, model: str, plan: Plan) -> Path | None:
     from tunesmith.models import resolve_model
 
     try:
         return resolve_model(model)
     except ModelError as error:
-        plan.problem("model", str(error))
+        plan.problem(path, str(error))
     return None
 
 
@@ -66,8 +66,13 @@ def check_techniques_fit(
     if facts is None:
         return
     folder = Path(plan.facts["model"]["folder"])
-    _check_engine(built, folder, plan)
     _check_context(built, facts, plan)
+    quantizer = built.one("optimise.quantizer", Quantizer)
+    if quantizer is not None and not (config.optimise and config.optimise.distil):
+        for problem in asked(
+            partial(quantizer.objections, folder), quantizer, "optimise.quantizer", plan
+        ):
+            plan.problem("optimise.quantizer", problem)
     for path, technique in built.at.items():
         question: Callable[[Path], list[str]] | None = getattr(
             technique, "problems_with_model", None
@@ -76,16 +81,6 @@ def check_techniques_fit(
             # What a quantizer or an adapter has against an architecture.
             for problem in asked(partial(question, folder), technique, path, plan):
                 plan.problem(path, problem)
-
-
-def _check_engine(built: Built, folder: Path, plan: Plan) -> None:
-    engine = built.one("respond.engine", Engine)
-    if engine is not None and not engine.reads(folder):
-        plan.problem(
-            "respond.engine",
-            f"{engine.name} cannot run a model folder as training leaves it. Use transformers;"
-            " other engines come after `optimise`.",
-        )
 
 
 def _check_context(built: Built, facts: ModelFacts, plan: Plan) -> None:
@@ -117,13 +112,22 @@ def _longest(technique: Any) -> tuple[str, int] | None:
 
 
 def _check_student(config: Lifecycle, built: Built, plan: Plan) -> None:
-    spec = config.optimise.distil if config.optimise else None
-    if not spec or built.one("optimise.quantizer", Quantizer) is None:
-        return
-    student = spec.get("student")
-    if student is not None:
-        from tunesmith.models import inspect_model
+    for path, one in config.optimise.combinations.items() if config.optimise else ():
+        student = one.distil.get("student") if one.distil else None
+        distiller = built.one(f"{path}.distil", Distiller)
+        if isinstance(student, str):  # a shape is one of the distiller's options
+            _check_taught(f"{path}.distil.student", student, plan)
+        elif distiller is not None and distiller.needs_student:
+            plan.problem(
+                f"{path}.distil.student",
+                f"{distiller.name} goes on from a student that answers already, and none is named."
+                " Give its folder; sequence or logit makes one.",
+            )
 
-        folder = _folder(str(student), plan)
-        for problem in inspect_model(folder).problems if folder else ():
-            plan.problem("optimise.distil.student", problem)
+
+def _check_taught(path: str, student: str, plan: Plan) -> None:
+    from tunesmith.models import inspect_model
+
+    folder = _folder(path, student, plan)
+    for problem in inspect_model(folder).problems if folder else ():
+        plan.problem(path, problem)

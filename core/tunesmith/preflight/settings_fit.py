@@ -6,12 +6,13 @@ from functools import partial
 
 from tunesmith import plugins
 from tunesmith.adapted import reason
-from tunesmith.config import Lifecycle
+from tunesmith.config import Lifecycle, Optimise
 from tunesmith.errors import TunesmithError, did_you_mean
 from tunesmith.generation.accelerate import with_accelerators
 from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
 from tunesmith.prompts import label
+from tunesmith.stages import learns_from_labels
 from tunesmith.techniques import (
     Accelerator,
     Adapter,
@@ -19,6 +20,7 @@ from tunesmith.techniques import (
     FeedbackSource,
     PromptStyle,
     Quantizer,
+    RewardModel,
     Sampler,
     Task,
     TrainingMethod,
@@ -34,11 +36,14 @@ def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> Non
         _check_collect(config, wanted, built, plan)
     if config.respond and "respond" in wanted:
         _check_sampler(built, "respond.sampler", built.one("respond.engine", Engine), plan)
+        _check_answers_differ(built, plan)
         _check_tasks("respond.tasks", config.respond.tasks, plan)
     if config.evaluate and "evaluate" in wanted:
         _check_evaluate(config, built, plan)
-    if "optimise" in wanted:
-        _check_accelerators(built, plan)
+    if config.optimise and "optimise" in wanted:
+        for path in config.optimise.combinations:
+            _check_accelerators(path, built, plan)
+        _check_choice(config.optimise, wanted, plan)
 
 
 GOES_ON = {
@@ -81,13 +86,21 @@ def _check_collect(config: Lifecycle, wanted: list[str], built: Built, plan: Pla
             "agreement can only be known when several people label the same pair. Set"
             " collect.overlap to 2 or more, or take agreement out.",
         )
-    gate = config.reward.gate if config.reward and "reward" in wanted else None
+    model = built.one("reward.model", RewardModel)
+    learns = model is not None and learns_from_labels(model)
+    gate = config.reward.gate if config.reward and "reward" in wanted and learns else None
     knows = type(source).utility is not FeedbackSource.utility
     if source.waits and gate and gate.min_of_ceiling and collect.overlap < 2 and not knows:
         plan.problem(
             "reward.gate.min_of_ceiling",
             "the annotators' ceiling can only be known when several people label the same pair."
             " Set collect.overlap to 2 or more, or min_of_ceiling: null.",
+        )
+    if source.by_model and gate and gate.min_of_ceiling and not knows:
+        plan.problem(
+            "reward.gate.min_of_ceiling",
+            f"{source.name} gives each pair one label, so how far it agrees with others, which the"
+            " ceiling is made of, cannot be known. Set min_of_ceiling: null and a min_accuracy.",
         )
 
 
@@ -108,6 +121,16 @@ def _check_sampler(built: Built, path: str, engine: Engine | None, plan: Plan) -
         )
 
 
+def _check_answers_differ(built: Built, plan: Plan) -> None:
+    sampler = built.one("respond.sampler", Sampler)
+    if sampler is not None and not sampler.draws:
+        plan.problem(
+            "respond.sampler",
+            f"{sampler.name} gives every prompt one answer, however often it is asked, so there"
+            " would be nothing to compare. Use one that draws: temperature, top_p, min_p, ...",
+        )
+
+
 def _check_tasks(path: str, tasks: list[str], plan: Plan) -> None:
     known = plugins.host().available(Task)
     for name in tasks:
@@ -119,9 +142,11 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
     section = config.evaluate
     if section is None:
         return
-    engine = built.one("optimise.quantizer.engine", Engine)
-    for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
-        _check_sampler(built, path, engine, plan)
+    engine = built.one("evaluate.engine", Engine)
+    for one in (*built.under("optimise", Engine).values(), engine):
+        for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
+            _check_sampler(built, path, one, plan)
+    _check_sampler(built, "evaluate.win_rate.sampler", engine, plan)
     named = [spec.get("name") for spec in section.evaluators]
     if section.win_rate:
         _check_tasks("evaluate.win_rate.task", [section.win_rate.task], plan)
@@ -149,9 +174,10 @@ def _check_papers(built: Built, plan: Plan) -> None:
         papers.add(paper)
 
 
-def _check_accelerators(built: Built, plan: Plan) -> None:
-    quantizer = built.one("optimise.quantizer", Quantizer)
-    for path, one in built.under("optimise.accelerators", Accelerator).items():
+def _check_accelerators(combination: str, built: Built, plan: Plan) -> None:
+    quantizer = built.one(f"{combination}.quantizer", Quantizer)
+    found = built.under(f"{combination}.accelerators", Accelerator)
+    for path, one in found.items():
         if quantizer is not None and quantizer.engine not in one.runs_on():
             plan.problem(
                 path,
@@ -159,14 +185,21 @@ def _check_accelerators(built: Built, plan: Plan) -> None:
                 f" {quantizer.name} writes runs on {quantizer.engine}. Take it out.",
             )
             return
-    _check_together(built, plan)
-
-
-def _check_together(built: Built, plan: Plan) -> None:
-    engine = built.one("optimise.quantizer.engine", Engine)
+    engine = built.one(f"{combination}.quantizer.engine", Engine)
     if engine is None:
         return
     try:
-        with_accelerators(engine, list(built.under("optimise.accelerators", Accelerator).values()))
+        with_accelerators(engine, list(found.values()))
     except TunesmithError as error:
-        plan.problem("optimise.accelerators", str(error))
+        plan.problem(f"{combination}.accelerators", str(error))
+
+
+def _check_choice(section: Optimise, wanted: list[str], plan: Plan) -> None:
+    if section.choose and not section.alternatives:
+        plan.warn("optimise.choose", "there are no alternatives, so there is nothing to choose.")
+    if section.choose and "prepare" not in wanted:
+        plan.problem(
+            "optimise.choose",
+            "what is chosen among is asked items of the split `validation`, and there is no `data`"
+            " section to take them from.",
+        )

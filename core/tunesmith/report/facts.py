@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tunesmith.evidence.choosing import Speed, Trial
 from tunesmith.evidence.measurements import Duel, Footprint, Measurement, Verdict
 from tunesmith.evidence.statistics import Estimate
 from tunesmith.report.inert import Cut
@@ -59,6 +60,21 @@ class FeedbackFacts:
     labels: int
     pairs: int
     verdicts: Mapping[str, int]
+    by_model: bool = False
+    """Whether a language model judged instead of people."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """What the source knows of its own labels, e.g. how often places decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFacts:
+    """What a rule gave on the prompts it rewards; see `tunesmith.rule_card`."""
+
+    rows: int
+    empty: float
+    solved: float
+    solved_rows: int
+    separates: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,8 @@ class RewardFacts:
     tie_gap: float
     pairs: int
     verdict: Verdict
+    rule: RuleFacts | None = None
+    """Set where a rule rewards, which learnt from nobody; then nothing above is measurable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +136,19 @@ class EvidenceFacts:
         """Return the models in the order they were made."""
         sized = [footprint.model for footprint in self.footprints]
         return list(dict.fromkeys([*sized, *(m.model for m in self.measurements)]))
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceFacts:
+    """The combinations that the optimise stage tried, and which it took."""
+
+    target: str
+    budget: float
+    items: int
+    chosen: str
+    trials: Sequence[Trial]
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
+    """By combination and by parent; no evidence, so it comes from the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +207,13 @@ class RunFacts:
     model: str
     host: str | None
     simulated: bool
+    by_model: bool
     stages: Sequence[StageFacts]
     data: DataFacts | None
     feedback: FeedbackFacts | None
     reward: RewardFacts | None
     evidence: EvidenceFacts | None
+    choice: ChoiceFacts | None
     questions: Sequence[Question]
     lineage: LineageFacts
     config: Mapping[str, Any]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tunesmith import plugins, stages
 from tunesmith.errors import ArtifactError
 from tunesmith.report import evidence, files, questions
+from tunesmith.report.choice import read_choice
 from tunesmith.report.facts import (
     DataFacts,
     FeedbackFacts,
@@ -64,12 +65,14 @@ def gather(store: Store, run_id: str) -> RunFacts:
         seed=run.config.get("seed"),
         model=str(run.config.get("model", "")),
         host=run.host,
-        simulated=feedback.simulated if feedback else _will_be_simulated(run.config),
+        simulated=feedback.simulated if feedback else _source_is("simulated", run.config),
+        by_model=feedback.by_model if feedback else _source_is("by_model", run.config),
         stages=told,
         data=of("prepare", _data),
         feedback=feedback,
         reward=of("reward", read_reward),
         evidence=of("evaluate", lambda st, one: evidence.read_evidence(st, one, speeds)),
+        choice=of("optimise", lambda st, one: read_choice(st, one, _timings(told, "optimise"))),
         questions=shown,
         lineage=_lineage(told, artifacts, str(run.config.get("model", ""))),
         config=run.config,
@@ -145,9 +148,13 @@ def _curves(store: Store, run_id: str, stage: str) -> dict[str, list[tuple[float
 
 def _speeds(told: list[StageFacts]) -> dict[str, float]:
     """Return tokens per second by model, as the evaluation measured them in passing."""
-    timings = next((stage.timings for stage in told if stage.name == "evaluate"), {})
+    timings = _timings(told, "evaluate")
     mark = "tokens_per_second/"
     return {name.removeprefix(mark): v for name, v in timings.items() if name.startswith(mark)}
+
+
+def _timings(told: list[StageFacts], name: str) -> Mapping[str, float]:
+    return next((stage.timings for stage in told if stage.name == name), {})
 
 
 def _data(store: Store, artifact_id: str) -> DataFacts:
@@ -169,15 +176,18 @@ def _feedback(store: Store, artifact_id: str) -> FeedbackFacts:
         labels=verdicts.total(),
         pairs=sum(1 for _ in files.read_lines(store, artifact_id, "pairs.jsonl")),
         verdicts=dict(verdicts.most_common()),
+        # Runs from before there were such judges do not say.
+        by_model=bool(told.get("by_model")),
+        quality=told.get("quality") or {},
     )
 
 
-def _will_be_simulated(config: Mapping[str, Any]) -> bool:
-    """Say whether the feedback that the config asks for comes from no person."""
+def _source_is(mark: str, config: Mapping[str, Any]) -> bool:
+    """Say whether the source of feedback that a config asks for has a mark: no person judges."""
     source = (config.get("collect") or {}).get("source") or {}
     name = source if isinstance(source, str) else source.get("name")
     known = plugins.host().available(FeedbackSource)
-    return name in known and known[name].simulated
+    return name in known and bool(getattr(known[name], mark))
 
 
 def _lineage(

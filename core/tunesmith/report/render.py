@@ -17,7 +17,7 @@ import yaml
 from tunesmith import __version__
 from tunesmith.errors import StoreError
 from tunesmith.evidence.measurements import Measurement, Verdict
-from tunesmith.report import inert, pictures, sentences, words
+from tunesmith.report import choice, inert, pictures, sentences, words
 from tunesmith.report.facts import EvidenceFacts, RunFacts
 from tunesmith.report.gather import gather
 from tunesmith.report.tiles import tiles
@@ -112,6 +112,7 @@ def _sections(facts: RunFacts, known: Mapping[str, Any]) -> Iterator[tuple[str, 
     yield "reward", judged, bool(facts.reward or facts.feedback)
     yield "scores", "Exams", bool(facts.evidence and facts.evidence.alone())
     yield "wins", "Win rate", bool(facts.evidence and facts.evidence.wins())
+    yield "choice", "What was tried", facts.choice is not None
     yield "sizes", "Size and speed", bool(facts.evidence and facts.evidence.footprints)
     yield "gates", "Gates", measured and bool(known["gates"])
     yield "lineage", "Lineage", len(facts.lineage.nodes) > 1
@@ -128,12 +129,16 @@ def _known(facts: RunFacts) -> dict[str, Any]:
         "curves": {stage.name: pictures.stage_curves(stage) for stage in facts.stages},
         "lengths": pictures.lengths(facts.data) if facts.data else [],
         "tasks": _tasks(facts),
-        "calibration": pictures.calibration(facts.reward) if facts.reward else "",
+        "calibration": (
+            pictures.calibration(facts.reward) if facts.reward and not facts.reward.rule else ""
+        ),
         "gates": _gates(facts),
         "arcs": list(pictures.arcs(facts.lineage)),
         "row_height": pictures.ROW,
         "config": yaml.safe_dump(dict(facts.config), sort_keys=False, allow_unicode=True),
         "against_half": sentences.against_half,
+        "fronts": choice.picture(facts.choice) if facts.choice else [],
+        "faster": choice.faster,
         **(_measured(facts.evidence) if facts.evidence else {}),
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tunesmith.evidence.measurements import Measurement
 from tunesmith.report import words
-from tunesmith.report.facts import EvidenceFacts, RewardFacts, RunFacts
+from tunesmith.report.facts import ChoiceFacts, EvidenceFacts, RewardFacts, RunFacts
 
 VERBS = {"tuned": "Fine-tuning", "aligned": "Alignment", "quantized": "Quantization"}
 
@@ -18,6 +18,8 @@ def headlines(facts: RunFacts) -> list[str]:
 
 
 def _found(facts: RunFacts) -> Iterator[str]:
+    if facts.choice:
+        yield _chosen(facts.choice)
     if facts.evidence:
         yield from _comparisons(facts.evidence)
         yield from (_won(one, facts.evidence) for one in facts.evidence.wins() if one.n)
@@ -28,6 +30,15 @@ def _found(facts: RunFacts) -> Iterator[str]:
         yield _gates(facts.evidence)
     if facts.release:
         yield f"Released as {facts.release.get('model')} version {facts.release.get('version')}."
+
+
+def _chosen(choice: ChoiceFacts) -> str:
+    tried = words.count(len(choice.trials), "combination")
+    kept = sum(trial.within(choice.budget) for trial in choice.trials)
+    return (
+        f"Of {tried}, {kept} within the budget of {100 * choice.budget:g} points, the best in"
+        f" {choice.target} was taken: {choice.chosen}."
+    )
 
 
 def how_far(facts: RunFacts) -> str:
@@ -94,6 +105,9 @@ def _smaller(evidence: EvidenceFacts) -> Iterator[str]:
 
 
 def _reward(reward: RewardFacts) -> str:
+    if reward.rule is not None:
+        said = "" if reward.verdict.passed else " that did not pass its gate"
+        return f"The reward is a rule{said}: {reward.verdict.reason}."
     if reward.verdict.passed:
         return f"Reward model: {reward.verdict.reason}."
     return f"The reward model did not pass its gate: {reward.verdict.reason}."

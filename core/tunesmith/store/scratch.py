@@ -60,6 +60,7 @@ def _owner(path: Path) -> Path:
 
 def _abandoned(owner: Path) -> bool:
     try:
-        return ProcessIdentity(**json.loads(os.readlink(owner))).is_dead()
+        told = os.readlink(owner)  # noqa: PTH115  (a Path would change slashes in the text)
+        return ProcessIdentity(**json.loads(told)).is_dead()
     except FileNotFoundError:
         return False

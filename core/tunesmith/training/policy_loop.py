@@ -6,12 +6,11 @@ Checkpoints fall between steps only, where nothing but weights, optimiser and cu
 from __future__ import annotations
 
 import time
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunesmith.errors import ModelError, Stopped
+from tunesmith.errors import Stopped
 from tunesmith.records import TrainingJob
 from tunesmith.training.checkpoint import Checkpointer
 from tunesmith.training.losses import Forward
@@ -19,6 +18,7 @@ from tunesmith.training.optimisers import rate, set_rates
 from tunesmith.training.policy_step import PolicySettings, PolicyStep, Voices
 from tunesmith.training.rollouts import Asker, Rollout
 from tunesmith.training.samples import SAMPLES, add_samples, forget_samples
+from tunesmith.training.speaking import refuse_unmergeable, speaker
 
 WATCHED = (
     "loss", "reward", "reward_std", "kl", "clip_fraction", "entropy", "completion_length",
@@ -46,12 +46,7 @@ class PolicyLoop:
 
     def __post_init__(self) -> None:
         """Take the models apart once; ModelError for an adapter that cannot be merged."""
-        if self.job.adapter is not None and not self.job.adapter.mergeable:
-            raise ModelError(
-                f"Policy optimisation samples from a merged copy of the policy, and"
-                f" {self.job.adapter.name} cannot be merged. Use lora, dora, rslora or ia3, or"
-                " a method that learns from rows (sft, dpo)."
-            )
+        refuse_unmergeable("Policy optimisation", self.job.adapter)
         ours = Forward(self.policy)
         self.voices = Voices(ours, ours if self.reference is None else Forward(self.reference))
 
@@ -118,14 +113,7 @@ class PolicyLoop:
 
     def _speaker(self) -> Any:
         """Return a plain model that speaks as the policy does now."""
-        # Training leaves its own kind of attention behind; a resumed run would start with another.
-        inner, native = self.voices.policy.inner, self.voices.policy.native
-        if inner.config._attn_implementation != native:
-            inner.set_attn_implementation(native)
-        if self.job.adapter is None or not hasattr(self.policy, "peft_config"):
-            return self.policy
-        # Merged, a decoding step costs half; a copy, because merging back and forth would drift.
-        return self.job.adapter.merge(deepcopy(self.policy))
+        return speaker(self.voices.policy, self.job.adapter)
 
     def _too_far(self, kl: float) -> bool:
         limit = self.settings.max_kl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -89,6 +90,7 @@ def running(settings: dict[str, Any]) -> Iterator[Connection]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env=_environment(settings),
         )
         try:
             address = _start(process, {**settings, "key": key}, log)
@@ -101,6 +103,12 @@ def running(settings: dict[str, Any]) -> Iterator[Connection]:
                 yield Connection(client, process, log)
         finally:
             _stop(process)
+
+
+def _environment(settings: dict[str, Any]) -> dict[str, str]:
+    """Return the process's environment: its threads wait as the settings say, unless ours says."""
+    spin = {"GOMP_SPINCOUNT": str(settings["spin"])} if "spin" in settings else {}
+    return spin | dict(os.environ)
 
 
 def _start(process: subprocess.Popen[str], settings: dict[str, Any], log: IO[str]) -> str:

@@ -7,25 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith import ModelError, Outcome, TrainingJob, TrainingMethod, hookimpl
-from tunesmith.chat import fingerprint
 from tunesmith.models import load_model, load_tokenizer, weights_digest
-from tunesmith.training import LoopResult, LoopSettings, Size, TokenLoss, evaluate, plan, run_loop
-from tunesmith.training.adapting import (
-    longest_row,
-    save_trained,
-    trainable_parameters,
-    wrap_model,
-)
-from tunesmith.training.encoding import Encoded, encode_rows
-from tunesmith.training.hardware import Precision, computing_dtype
+from tunesmith.training import Size
+from tunesmith.training.adapting import longest_row, wrap_model
+from tunesmith.training.encoding import encode_rows
+from tunesmith.training.hardware import Precision
 from tunesmith.training.optimisers import OptimiserName, Schedule
+from tunesmith.training.supervised import Lesson, learn_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from tunesmith.training import TokenRows
+    from transformers import PreTrainedModel
 
 
 class Sft(TrainingMethod):
@@ -71,18 +64,15 @@ class Sft(TrainingMethod):
             raise ModelError("sft needs a model to start from; pretrain makes one from nothing.")
         tokenizer = load_tokenizer(job.model_dir)
         longest = self._longest(job)
-        data = encode_rows(tokenizer, job.rows, longest, learn_all=self.learn == "all")
-        model = wrap_model(job, self._load(job.model_dir))
-        learning = trainable_parameters(model)
-        size = self._size(tokenizer)
-        steps = plan(data.rows.lengths, size, job.seed, **self._budget())
-        key = self._key(job, job.model_dir, tokenizer, data)
-        result = run_loop(model, steps, TokenLoss(model, data.rows), self._settings(), job, key)
-        metrics = self._metrics(result, data, learning)
-        metrics |= self._validate(job, model, tokenizer, longest)
-        metrics |= save_trained(job, model, tokenizer, data.rows, self.save_dtype)
-        timings = {"seconds": result.seconds, "tokens_per_second": result.tokens_per_second}
-        return Outcome(metrics, timings)
+        lesson = Lesson(
+            model=wrap_model(job, self._load(job.model_dir)),
+            tokenizer=tokenizer,
+            origin=weights_digest(job.model_dir),
+            data=encode_rows(tokenizer, job.rows, longest, learn_all=self.learn == "all"),
+            size=Size(self.batch_tokens, self.batch_size).for_vocabulary(len(tokenizer)),
+            longest=longest,
+        )
+        return learn_rows(self, lesson, job)
 
     def _load(self, folder: Path) -> PreTrainedModel:
         model: Any = load_model(folder)
@@ -100,60 +90,6 @@ class Sft(TrainingMethod):
                 " tokens."
             )
         return self.max_length or context
-
-    def _size(self, tokenizer: PreTrainedTokenizerBase) -> Size:
-        return Size(self.batch_tokens, self.batch_size).for_vocabulary(len(tokenizer))
-
-    def _budget(self) -> dict[str, Any]:
-        return {"steps": self.steps} if self.steps is not None else {"epochs": self.epochs}
-
-    def _key(
-        self, job: TrainingJob, folder: Path, tokenizer: PreTrainedTokenizerBase, data: Encoded
-    ) -> dict[str, Any]:
-        return {
-            "method": self.name,
-            "rows": data.rows.digest(),
-            "origin": f"{weights_digest(folder)} {fingerprint(tokenizer)}",
-            "adapter": job.adapter.model_dump_json() if job.adapter else "",
-        }
-
-    def _settings(self) -> LoopSettings:
-        return LoopSettings(
-            learning_rate=self.learning_rate,
-            optimiser=self.optimizer,
-            muon_learning_rate=self.muon_learning_rate,
-            weight_decay=self.weight_decay,
-            warmup=self.warmup,
-            schedule=self.schedule,
-            dtype=computing_dtype(self.dtype),
-        )
-
-    def _metrics(self, result: LoopResult, data: Encoded, learning: int) -> dict[str, Any]:
-        return {
-            "loss": result.final_loss,
-            "steps": result.steps,
-            "tokens": result.tokens,
-            "rows": len(data.rows),
-            "rows_too_long": data.too_long,
-            "trainable_parameters": learning,
-            "dtype": computing_dtype(self.dtype),
-        }
-
-    def _validate(
-        self, job: TrainingJob, model: Any, tokenizer: PreTrainedTokenizerBase, longest: int
-    ) -> dict[str, float]:
-        if not job.eval_rows:
-            return {}
-        data = encode_rows(tokenizer, job.eval_rows, longest, learn_all=self.learn == "all")
-        return {
-            "eval_loss": self._mean_loss(model, data.rows, self._size(tokenizer)),
-            "eval_rows": len(data.rows),
-            "eval_rows_too_long": data.too_long,
-        }
-
-    def _mean_loss(self, model: Any, rows: TokenRows, size: Size) -> float:
-        steps = plan(rows.lengths, size, 0, epochs=1.0)
-        return evaluate(model, steps, TokenLoss(model, rows), computing_dtype(self.dtype))
 
 
 @hookimpl
