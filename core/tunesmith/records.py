@@ -45,6 +45,18 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """One token, as an engine that streams writes it; the last one may be a stop token."""
+
+    id: int
+    logprob: float | None = None
+    """Natural logarithm of its probability under the model itself, before any sampler; None where
+    nobody asked."""
+    top: tuple[tuple[int, float], ...] = ()
+    """The most probable tokens of its place, best first: (id, logprob)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer that counts for one row, and what it took to get it.
 

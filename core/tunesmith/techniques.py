@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,7 @@ from tunesmith.records import (
     Row,
     Score,
     Scorer,
+    Token,
     TrainingJob,
 )
 
@@ -131,6 +132,13 @@ class PromptStyle(Technique):
 
     family = "PromptStyle"
     hook = "register_prompt_styles"
+    named_by: ClassVar[tuple[str, ...]] = ()
+    """Options that, where they are set, name it in evidence in place of all the others."""
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether the answer to ``messages`` is the answer, so that it can be shown as it comes."""
+        return type(self).answers is PromptStyle.answers
 
     def messages(self, task: Task, row: Row, shots: Sequence[Row]) -> list[Message]:
         """Return the conversation to complete; ``shots`` are solved rows it may show first."""
@@ -340,6 +348,19 @@ class OpenEngine(Protocol):
 
     def generate(self, prompts: Sequence[list[int]], how: Generation) -> list[Completion]:
         """Continue each prompt (token ids); one completion per prompt, in order."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(OpenEngine, Protocol):
+    """What an open engine may also do: hand over each token as soon as it is written."""
+
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
+        """Continue one prompt with ``how.seeds[0]``: the tokens that ``generate`` returns.
+
+        ``top`` asks for log-probabilities and for that many alternatives; None for neither.
+        Closing the iterator ends the work. Raises ModelError as ``generate`` does.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ from tunesmith.cli import (
     plugin_commands,
     prompt,
     proving,
+    serving,
     upkeep,
 )
 
@@ -70,6 +71,7 @@ data.add_to(app)
 prompt.add_to(app)
 configs.add_to(app)
 proving.add_to(app)
+serving.add_to(app)
 engine_commands.add_to(app)
 plugin_commands.add_to(app)
 upkeep.add_to(app)

@@ -21,8 +21,8 @@ from tunesmith.contracts.tiny import tiny_model
 from tunesmith.errors import TunesmithError
 from tunesmith.generation.accelerate import with_accelerators
 from tunesmith.generation.exporting import readable
-from tunesmith.records import Completion, Generation, Outcome
-from tunesmith.techniques import Engine, OpenEngine, Sampler
+from tunesmith.records import Completion, Generation, Outcome, Token
+from tunesmith.techniques import Engine, OpenEngine, Sampler, StreamingEngine
 
 PROMPTS = [[10, 42, 77, 5, 130], [200, 17], [99, 98, 97, 96, 95, 94, 93]]
 _NEW = 8
@@ -189,4 +189,41 @@ def says_what_the_model_says(subject: Subject) -> None:
         raise Breach(f"continues {PROMPTS[at]} with {found[at]}; the model says {wanted[at]}")
 
 
-ENGINE = tuple(map(with_model, (knows_what_it_reads, answers_prompts, says_what_the_model_says)))
+def streams_what_it_generates(subject: Subject) -> None:
+    """stream(), where it has one, yields the tokens of generate(), with log-probabilities."""
+    engine = subject.build()
+    with engine.open(_readable(engine, subject.folder)) as opened:
+        if not isinstance(opened, StreamingEngine):
+            return  # its answers are shown when they are whole
+        for sampler in ("greedy", "random"):
+            how = _how(1, sampler)
+            whole = opened.generate(PROMPTS[:1], how)[0].ids
+            tokens = list(opened.stream(PROMPTS[0], how, 2))
+            for token in tokens:
+                must_be(token, Token, "stream()", "tunesmith.Token objects")
+                _check_token(token)
+            if (found := [token.id for token in tokens]) != whole:
+                raise Breach(f"streams {found} and generates {whole}, with the sampler {sampler}")
+
+
+def _check_token(token: Token) -> None:
+    if token.logprob is None or not token.logprob <= 0 or len(token.top) != 2:
+        raise Breach(
+            "must give a log-probability (0 or less) and as many alternatives as were asked for;"
+            f" it gave {shown(token)}"
+        )
+    if token.top[0][1] < token.top[1][1]:
+        raise Breach(f"must give the most probable alternatives first; it gave {shown(token)}")
+
+
+ENGINE = tuple(
+    map(
+        with_model,
+        (
+            knows_what_it_reads,
+            answers_prompts,
+            says_what_the_model_says,
+            streams_what_it_generates,
+        ),
+    )
+)

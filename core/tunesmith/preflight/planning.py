@@ -12,6 +12,7 @@ from tunesmith.preflight import data_rows, engines, machine, order, outline, ser
 from tunesmith.preflight.built import Built, build_all
 from tunesmith.preflight.model_fits import check_model, check_techniques_fit
 from tunesmith.preflight.outcome import Plan, PlannedStage
+from tunesmith.saved_prompts import settled, used
 from tunesmith.stagekeys import stage_key
 from tunesmith.techniques import FeedbackSource
 
@@ -26,6 +27,7 @@ def plan(config: Lifecycle, store: Store, until: str | None = None) -> Plan:
     """
     wanted = [stage.name for stage in stages.planned(config, until)]
     found = Plan(config.name, config.model)
+    config = _with_prompts(config, store, found)
     built = build_all(config, wanted, found)
     order.check(config, wanted, built, found)
     facts = check_model(config, wanted, built, found)
@@ -40,6 +42,17 @@ def plan(config: Lifecycle, store: Store, until: str | None = None) -> Plan:
     servers.check(pending, built, found)
     machine.check(config, pending, built, facts, found)
     return found
+
+
+def _with_prompts(config: Lifecycle, store: Store, found: Plan) -> Lifecycle:
+    """Return the config with its saved prompts resolved, and say which versions they are."""
+    try:
+        config = settled(config, store)
+    except TunesmithError as error:
+        found.problem("evaluate.tasks", str(error))
+        return config
+    found.facts["prompts"] = used(config.model_dump(mode="json"))
+    return config
 
 
 def walk(

@@ -222,6 +222,8 @@ class RunFacts:
     release: Mapping[str, Any]
     campaigns: Sequence[CampaignRow] = ()
     """Where people label, or have labelled, the pairs of this run."""
+    prompts: Sequence[tuple[str, str]] = ()
+    """The saved prompts that were asked: of which task, and which version."""
     problems: Sequence[str] = ()
     """What could not be read, one sentence each."""
 

@@ -19,6 +19,7 @@ from tunesmith.report.facts import (
     StageFacts,
 )
 from tunesmith.report.reward import read_reward
+from tunesmith.saved_prompts import used
 from tunesmith.splits import SPLITS
 from tunesmith.store import Store, queries
 from tunesmith.store.queries import ArtifactRow, StageRow
@@ -79,6 +80,7 @@ def gather(store: Store, run_id: str) -> RunFacts:
         environment=run.details.get("environment") or {},
         release=run.details.get("release") or {},
         campaigns=[one for one in queries.campaigns(store) if one.run_id == run.id],
+        prompts=used(run.config),
         problems=problems,
     )
 

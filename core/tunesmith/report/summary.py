@@ -31,6 +31,7 @@ def summarise(facts: RunFacts) -> dict[str, Any]:
         "by_model": facts.by_model,
         "feedback": dict(facts.feedback.quality) if facts.feedback else {},
         "seconds": facts.seconds,
+        "prompts": [{"task": task, "prompt": ref} for task, ref in facts.prompts],
         "headlines": sentences.headlines(facts),
         "stages": [
             {

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tunesmith import Completion, Engine, Generation, ModelError, OpenEngine, hookimpl
+from tunesmith import Completion, Engine, Generation, ModelError, OpenEngine, Token, hookimpl
 from tunesmith.adapted import refuse_adapted
 from tunesmith.generation.batching import check_request, fixed_batches
 from tunesmith.generation.drafting import check_draft
@@ -28,6 +28,7 @@ from tunesmith.generation.reference import Decode, completion, decoder
 from tunesmith.model_facts import read_json
 from tunesmith.models import resolve_model
 from tunesmith_plugins.engines.llamacpp_process import Connection, running
+from tunesmith_plugins.engines.llamacpp_stream import Stream
 
 _LONGEST = 8192
 _CACHES = 2**30
@@ -128,7 +129,7 @@ class LlamaCpp(Engine):
         }
         with running(settings) as connection:
             limit = min(context, settings["context"])
-            yield OpenLlamaCpp(self, connection, _decode(model), limit, vocabulary)
+            yield OpenLlamaCpp(self, connection, _decode(model), limit, vocabulary, model)
 
     def _draft(self, model: Path) -> Path:
         folder = resolve_model(self.draft or "")
@@ -155,6 +156,7 @@ class OpenLlamaCpp:
     decode: Decode
     context: int
     vocabulary: int
+    folder: Path
     counts: Counter[str] = field(default_factory=Counter)
     """Tokens so far: ``evaluated`` of prompts, ``cached`` of prompts, ``written``, ``proposed`` and
     ``accepted`` by speculation; ``target_steps`` and ``plain_steps`` are summed over rows."""
@@ -174,6 +176,12 @@ class OpenLlamaCpp:
             )
             written.update(zip(batch, rows, strict=True))
         return [completion(written[i], how, self.decode) for i in range(len(prompts))]
+
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
+        """Yield the tokens of one answer as llama.cpp writes them, see `llamacpp_stream`."""
+        options = _options(how, self.context)
+        check_request([prompt], how, self.context, self.vocabulary)
+        return Stream(self, self.connection, self.folder, options, how, top).tokens(prompt)
 
     def next_logprobs(self, texts: Sequence[list[int]], most: int) -> list[dict[int, float]]:
         """Return the log-probabilities of the ``most`` best next tokens after each text."""

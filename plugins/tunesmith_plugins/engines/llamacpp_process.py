@@ -43,6 +43,28 @@ class Connection:
         answers = answer if isinstance(answer, list) else [answer]
         return sorted(answers, key=lambda one: one["index"])
 
+    def events(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Post to ``/completion`` and yield what it streams; leaving early ends the request.
+
+        Raises ModelError.
+        """
+        import httpx
+
+        try:
+            with self.client.stream("POST", "/completion", json=request) as answer:
+                for line in answer.iter_lines():
+                    name, _, text = line.partition(": ")
+                    told = json.loads(text) if name in ("data", "error") else {}
+                    if name == "error" or "error" in told:
+                        refusal = told.get("error", told)
+                        raise ModelError(f"llama.cpp refused a request: {refusal['message']}")
+                    if told:
+                        yield told
+                    elif line.startswith("{"):  # an error that came instead of a stream
+                        raise ModelError(f"llama.cpp refused a request: {line}")
+        except (httpx.HTTPError, ValueError) as error:
+            raise ModelError(f"llama.cpp stopped answering: {self._why(error)}") from error
+
     def _why(self, error: Exception) -> str:
         try:
             code = self.process.wait(timeout=1)
