@@ -6,6 +6,7 @@ A section that is absent (or null) leaves its stage out. Techniques stay diction
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,9 +195,21 @@ class Optimise(Combination):
 
 
 def _spelt(spec: SpecDict) -> str:
-    """Return a technique in few words: its name, and what its options are set to."""
-    told = [str(value) for key, value in spec.items() if key not in ("name", "student")]
-    return " ".join([str(spec.get("name", "?")), *(one for one in told if len(one) <= 24)])
+    """Return a technique in few words: its name, and what its options are set to.
+
+    What is long becomes its beginning and a mark, so that two of them stay two.
+    """
+    told = [_brief(value) for key, value in spec.items() if key != "name"]
+    return " ".join([str(spec.get("name", "?")), *told])
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{key}={_brief(one)}" for key, one in value.items())
+    text = Path(value).name if isinstance(value, str) and "/" in value else str(value)
+    if text == str(value) and len(text) <= 24:
+        return text
+    return f"{text[:12]}~{hashlib.sha256(str(value).encode()).hexdigest()[:4]}"
 
 
 class WinRate(Section):

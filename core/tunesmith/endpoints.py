@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from typing import Self
+from typing import ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -32,6 +32,11 @@ class Endpoint(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
     )
+
+    TRANSPORT: ClassVar[frozenset[str]] = frozenset(
+        {"api_key_env", "timeout", "retries", "concurrency"}
+    )
+    """Options that change how a server is reached and not what it says; no key holds them."""
 
     base_url: str = "http://127.0.0.1:8000/v1"
     """Where the server's interface begins, usually ending in /v1."""

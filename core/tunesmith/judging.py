@@ -41,6 +41,16 @@ def shares(said: Said, words: Sequence[str], least: float) -> dict[str, float] |
     return {word: share / total for word, share in found.items()}
 
 
+def weighed(said: Said, words: Sequence[str], least: float) -> dict[str, float] | None:
+    """Return the shares of the words, or all for the one that was said where none are told.
+
+    None where probabilities are told and say that the model was about to say something else.
+    """
+    if any(said.likely):
+        return shares(said, words, least)
+    return stated(said.text, words)
+
+
 def stated(text: str, words: Sequence[str]) -> dict[str, float] | None:
     """Return all of the share for the word that a text consists of; None when it is no such word.
 

@@ -158,9 +158,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _speaking(folder: Path) -> ModelFacts:
-    """Return the facts of a folder whose tokenizer can be used; a GGUF file's will do."""
+    """Return the facts of a folder whose tokenizer can be used, whatever holds its weights."""
     facts = inspect_model(folder)
-    foreign = {no_weights(folder)} if any(folder.glob("*.gguf")) else set()
+    others = [*folder.glob("*.gguf"), *folder.glob("*/model.bin"), *folder.glob("model.bin")]
+    foreign = {no_weights(folder)} if others else set()
     if problems := [problem for problem in facts.problems if problem not in foreign]:
         raise ModelError("\n".join(problems))
     return facts

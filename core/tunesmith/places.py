@@ -45,6 +45,11 @@ def places(section: BaseModel, path: str = "") -> Iterator[Place]:
                 yield from _place(where, mark, value)
 
 
+def named_in(family: type[Technique], spec: Spec) -> Iterator[Place]:
+    """Yield the technique that a spec names, and every one inside it."""
+    yield from _place("", Of(family), spec)
+
+
 def _place(path: str, mark: Of, spec: Spec) -> Iterator[Place]:
     options = {key: value for key, value in spec.items() if not _is_beside(mark, key, value)}
     yield Place(path, mark.family, options)

@@ -43,13 +43,20 @@ def settled(config: Lifecycle, store: Store) -> Lifecycle:
 
     Raises StoreError for a prompt that is not saved, ConfigError for one that was changed by hand.
     """
-    if config.evaluate is None:
-        return config
     whole = config.model_dump(mode="json")
-    for task in whole["evaluate"]["tasks"]:
-        if "style" in task:
-            task["style"] = settled_style(task["style"], lambda: store)
+    asked = [task for task in _tasks(whole) if "style" in task]
+    if not asked:
+        return config
+    for task in asked:
+        task["style"] = settled_style(task["style"], lambda: store)
     return type(config).model_validate(whole)
+
+
+def _tasks(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tasks that a run's config asks anywhere, as plain data."""
+    exams = (config.get("evaluate") or {}).get("tasks") or []
+    choice = (config.get("optimise") or {}).get("choose") or {}
+    return [task for task in (*(choice.get("tasks") or []), *exams) if isinstance(task, dict)]
 
 
 def settled_style(style: Any, store: Callable[[], Store]) -> Any:
@@ -76,12 +83,8 @@ def _resolved(style: Spec, store: Store) -> Spec:
 
 def used(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the saved prompts that a run's config names: where, and which version."""
-    tasks = (config.get("evaluate") or {}).get("tasks") or []
     return [
-        (f"{task.get('name')}", ref)
-        for task in tasks
-        if isinstance(task, dict)
-        for ref in _refs(task.get("style"))
+        (f"{task.get('name')}", ref) for task in _tasks(config) for ref in _refs(task.get("style"))
     ]
 
 

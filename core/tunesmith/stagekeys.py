@@ -20,7 +20,7 @@ from tunesmith.config import Lifecycle, Of, Optimise, Section
 from tunesmith.generation.exporting import keeper
 from tunesmith.nesting import nested_in
 from tunesmith.places import Place, places
-from tunesmith.techniques import Engine, Quantizer, Sampler, Task, Technique
+from tunesmith.techniques import Engine, Evaluator, Quantizer, Sampler, Task, Technique
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "tokenizers")
 """What changes numbers when it changes version; stages that load no model do not depend on it."""
@@ -128,7 +128,7 @@ def uses_base(stage: str, inputs: Mapping[str, str]) -> bool:
 
 def _technique(technique: Technique) -> dict[str, Any]:
     """Return name, source and options; what a path points at counts, and not where it lies."""
-    options = technique.model_dump(mode="json")
+    options = technique.model_dump(mode="json", exclude=getattr(technique, "TRANSPORT", None))
     mark = getattr(technique, "fingerprint", None)
     content = str(mark()) if callable(mark) else ""
     if content:
@@ -163,6 +163,9 @@ def _implied(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterat
     if stage in ("tune", "align", "evaluate", "release"):
         yield Place("engine", Engine, {"name": "transformers"})
         yield Place("smoke", Sampler, {"name": "greedy"})
+    if stage == "optimise" and config.optimise and config.optimise.choose:
+        yield Place("choose.scores", Evaluator, {"name": "task_scores"})
+        yield Place("choose.sampler", Sampler, {"name": "greedy"})
     yield from _optimised(config, stage, inputs)
     yield from _unchanged_forms(config, stage, inputs)
 

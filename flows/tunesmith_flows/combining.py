@@ -25,6 +25,8 @@ class Made:
 
     combination: Combination
     folder: Path
+    mark: Path
+    """The report beside the folder: while it is there, the folder is whole."""
     report: dict[str, Any]
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -35,17 +37,19 @@ class Made:
 
     def move_to(self, out: Path) -> None:
         """Move the files to another folder; after a kill in the midst they are made again."""
-        for path in sorted(self.folder.iterdir(), key=lambda one: one.name != REPORT):
+        self.mark.unlink()
+        for path in self.folder.iterdir():
             shutil.move(path, out / path.name)
+        write_json(out / REPORT, self.report)  # in place of the quantizer's own
 
 
 def make(bench: Bench, path: str, combination: Combination) -> Made:
     """Make what the config has at ``path``; begun before, it goes on, and finished, is read."""
-    folder = bench.work / path
-    noted = folder / REPORT
-    if noted.is_file():
-        return Made(combination, folder, json.loads(noted.read_text(encoding="utf-8")))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, mark = bench.work / path, bench.work / f"{path}.json"
+    if mark.is_file():
+        return Made(combination, folder, mark, json.loads(mark.read_text(encoding="utf-8")))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     parent, taught = _student(bench, combination, folder)
     outcome = _quantize(bench, combination, parent, folder)
     metrics = {**outcome.metrics, **taught.metrics}
@@ -53,8 +57,8 @@ def make(bench: Bench, path: str, combination: Combination) -> Made:
     if proofs:
         metrics["accelerators"] = {one["name"]: one["on"] for one in proofs}
     report = _report(bench, combination, parent, metrics, proofs)
-    whole_file(noted, lambda part: write_json(part, report))
-    return Made(combination, folder, report, {**outcome.timings, **taught.timings})
+    whole_file(mark, lambda part: write_json(part, report))
+    return Made(combination, folder, mark, report, {**outcome.timings, **taught.timings})
 
 
 def _quantize(bench: Bench, combination: Combination, parent: Path, folder: Path) -> Outcome:

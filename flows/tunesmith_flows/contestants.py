@@ -85,9 +85,9 @@ def parent_on(bench: Bench, parent: Contestant, engine: Engine) -> Contestant:
     """
     from tunesmith.generation.exporting import readable
 
-    if parent.engine.name == engine.name:
-        return parent
     plain = plugins.build(Engine, engine.name)
+    if parent.engine == plain:
+        return parent
     try:
         folder = readable(plain, parent.folder, bench.work / f"parent-{engine.name}")
     except ModelError as error:

@@ -13,6 +13,7 @@ from tunesmith.promises import returned
 from tunesmith.store import Artifact, registry, runs
 from tunesmith_flows import answering, samples, staging
 from tunesmith_flows.bench import Bench, write_json
+from tunesmith_flows.combining import STUDENT
 from tunesmith_flows.contestants import Contestant, contestants
 from tunesmith_flows.tasks import stage_task
 
@@ -90,6 +91,13 @@ def smoke_test(bench: Bench, model: Contestant) -> dict[str, Any]:
 
 
 def _trained_with(bench: Bench) -> str | None:
+    """Return the mark of the tokenizer that the released weights learnt with."""
+    from tunesmith.chat import fingerprint
+    from tunesmith.models import load_tokenizer
+
+    small = bench.inputs.get("optimise")
+    if small and (small.path / STUDENT).is_dir():  # which may have a tokenizer of its own
+        return fingerprint(load_tokenizer(small.path / STUDENT))
     made = [bench.inputs[stage] for stage in ("align", "tune") if stage in bench.inputs]
     return made[0].manifest["fingerprint"] if made else None
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tunesmith import Sampler, plugins
+from tunesmith import DataError, Row, Sampler, plugins
 from tunesmith.chat import Prompt
 from tunesmith.evidence.choosing import Speed
 from tunesmith_flows.answering import Speaker, prompt_of
@@ -20,15 +20,28 @@ ROUNDS, ALONE, TOGETHER, NEW = 5, 4, 32, 64
 """Rounds; prompts answered one at a time, and all at once, in each; tokens of an answer."""
 
 
-def measure(bench: Bench, models: Sequence[Contestant]) -> dict[str, Speed]:
+def measure(bench: Bench, models: Sequence[Contestant], rows: Sequence[Row]) -> dict[str, Speed]:
     """Return the median speed of every model; measured before a kill, it is what it was."""
     noted = bench.work / "speeds.json"
     if not noted.is_file():
-        prompts = [prompt_of(row) for row in bench.rows("validation")[:TOGETHER]]
+        prompts = _short_enough([prompt_of(row) for row in rows], models)[:TOGETHER]
         found = {name: asdict(speed) for name, speed in _measured(bench, models, prompts).items()}
         whole_file(noted, lambda path: write_json(path, found))
     told = json.loads(noted.read_text(encoding="utf-8"))
     return {name: Speed(**speed) for name, speed in told.items()}
+
+
+def _short_enough(prompts: list[Prompt], models: Sequence[Contestant]) -> list[Prompt]:
+    """Return the prompts that leave every model room for an answer."""
+    from tunesmith.chat import encode_prompt
+    from tunesmith.models import context_length, load_tokenizer
+
+    for home in {model.tokenizer_from or model.folder for model in models}:
+        tokenizer, room = load_tokenizer(home), context_length(home) - NEW
+        prompts = [one for one in prompts if len(encode_prompt(tokenizer, one)) <= room]
+    if not prompts:
+        raise DataError(f"No prompt of the split `validation` leaves room for {NEW} tokens.")
+    return prompts
 
 
 def _measured(

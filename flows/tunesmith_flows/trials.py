@@ -35,9 +35,10 @@ def choose(bench: Bench, made: list[Made]) -> tuple[Made, Outcome]:
         for one, engine in zip(made, engines, strict=True)
     ]
     models = [*twins.values(), *runners]
-    gaps = _compare(bench, section, models)
+    papers = exams.papers(bench, section.tasks, {"name": "greedy"}, "validation", section.items)
+    gaps = _compare(bench, papers, models)
     found = [_trial(one, runner, gaps) for one, runner in zip(made, runners, strict=True)]
-    measured = speeds.measure(bench, models)
+    measured = speeds.measure(bench, models, [row for paper in papers for row in paper.rows])
     chosen = pick(found, section.target, section.budget, measured)
     write_json(bench.out / FILE, _facts(section, found, chosen))
     outcome = Outcome(metrics={"chosen": chosen.label, "tried": len(found)})
@@ -62,9 +63,10 @@ def _runner(made: Made, engine: Engine, twin: Contestant, parent: Contestant) ->
     )
 
 
-def _compare(bench: Bench, section: Choose, models: list[Contestant]) -> list[Measurement]:
+def _compare(
+    bench: Bench, papers: list[exams.Paper], models: list[Contestant]
+) -> list[Measurement]:
     """Let every model answer the same items; return the paired differences from the parents."""
-    papers = exams.papers(bench, section.tasks, {"name": "greedy"}, "validation", section.items)
     answers: list[Answer] = []
     for model in models:
         with model.speaks() as voice:

@@ -180,3 +180,11 @@ def test_the_digest_covers_what_the_contract_says():
     digest = manifests.digest_of(manifest)
     assert digest == manifests.digest_of({**manifest, "created_at": "now", "versions": {"a": 1}})
     assert json.loads(manifests.canonical({"b": 1, "a": 2})) == {"a": 2, "b": 1}
+
+
+def test_a_draft_whose_owner_is_a_file_as_it_once_was_is_swept(artifacts: ArtifactStore):
+    make(artifacts)
+    (artifacts.drafts / "model-0123").mkdir()
+    (artifacts.drafts / "model-0123.owner").write_text('{"host": "gone"}')
+    artifacts.sweep()
+    assert leftovers(artifacts) == []

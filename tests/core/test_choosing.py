@@ -7,8 +7,8 @@ from tunesmith.evidence.choosing import Speed, Trial, front, pick
 from tunesmith.evidence.measurements import Measurement
 
 
-def gap(low, value=0.0, name="maths"):
-    return Measurement(name, "small", value, low, value, 60, "share", baseline="parent")
+def gap(low, value=0.0, name="maths", n=600):
+    return Measurement(name, "small", value, low, value, n, "share", baseline="parent")
 
 
 def trial(label, size, low=0.0):
@@ -51,11 +51,22 @@ def test_what_was_not_measured_is_not_within_any_budget():
     assert not trial("q4", 40, low=float("nan")).within(0.9)
 
 
+def test_few_items_prove_little_even_where_no_answer_changed():
+    tried = Trial("q8", "e", "parent", 80, 8.0, [gap(0.0, n=20)])
+    assert not tried.within(0.1) and tried.within(0.15)  # 3/20: the rule of three
+    assert gap(-0.3, n=20).lowest == -0.3
+    assert Measurement("maths", "small", 0.0, 0.0, 0.0, 0).lowest == float("-inf")
+    with pytest.raises(GateRefused, match="q4: nothing was measured"):
+        pick([Trial("q4", "e", "parent", 40, 4.0)], "size", 0.03, {})
+
+
 def test_when_all_lose_too_much_every_number_is_told():
     with pytest.raises(GateRefused, match=r"budget of 3 points") as refused:
         pick([trial("q4", 40, low=-0.1), trial("q2", 20, low=-0.2)], "size", 0.03, {})
-    assert "q4: -5.0 [-10.0, -5.0] points on maths against parent" in str(refused.value)
-    assert "q2: -10.0 [-20.0, -10.0] points on maths" in str(refused.value)
+    assert "q4: -5.0 [-10.0, -5.0] points on 600 items of maths against parent" in str(
+        refused.value
+    )
+    assert "q2: -10.0 [-20.0, -10.0] points on 600 items of maths" in str(refused.value)
 
 
 def test_the_front_holds_what_nothing_dominates():

@@ -163,14 +163,14 @@ class Told:
     ],
 )
 def test_a_mismatch_is_a_tie_only_below_the_engines_own_error(weights, error, margin, tie):
-    found = proving._mismatch(Told(weights), 2, [1, 2], [5, 7, 9], [5, 8, 9], error)
+    found = proving.mismatch_of(Told(weights), 2, [1, 2], [5, 7, 9], [5, 8, 9], error)
     assert (found.prompt, found.place, found.plain, found.fast) == (2, 1, 7, 8)
     assert found.margin == (pytest.approx(margin) if margin else None)
     assert found.tie is tie
 
 
 def test_an_answer_that_ends_early_is_no_tie():
-    found = proving._mismatch(Told({}), 0, [1], [5, 7], [5], 1.0)
+    found = proving.mismatch_of(Told({}), 0, [1], [5, 7], [5], 1.0)
     assert (found.place, found.plain, found.fast, found.tie) == (1, 7, -1, False)
 
 

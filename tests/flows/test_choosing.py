@@ -50,7 +50,7 @@ def fickle(tmp_path):
     plugins.host.cache_clear()
 
 
-def choosing(*alternatives, target="size", budget=0.03, tasks=(SUMS,)):
+def choosing(*alternatives, target="size", budget=0.5, tasks=(SUMS,)):
     choose = {"target": target, "budget": budget, "tasks": list(tasks), "items": 8}
     return {"alternatives": list(alternatives), "choose": choose}
 
@@ -124,6 +124,74 @@ def test_an_alternative_is_part_of_the_key(lifecycle):
 
     assert key(SMALL) != key(LOOKUP)
     assert key(SMALL) == key({"quantizer": {"type": "q4_0", "name": "gguf"}})
+
+
+def test_killed_while_accelerators_are_proved_the_combination_is_made_again(
+    lifecycle, tmp_path, monkeypatch
+):
+    """A quantizer leaves a report of its own, which is not the stage's."""
+    from tunesmith_flows import combining, optimise, proving
+    from tunesmith_flows.bench import Bench
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    config = lifecycle(only=["data"], optimise={"quantizer": "ctranslate2"})
+    out, work = tmp_path / "made", tmp_path / "work"
+    out.mkdir()
+    work.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(proving, "proven", killed)
+        with pytest.raises(KeyboardInterrupt):
+            optimise.work(Bench("optimise", config, out, work))
+    assert (work / "optimise" / combining.REPORT).is_file()
+    optimise.work(Bench("optimise", config, out, work))
+    assert json.loads((out / "report.json").read_text())["label"] == "ctranslate2"
+
+
+def test_two_students_are_two_combinations_and_a_default_spelled_out_is_none(lifecycle):
+    def student(layers):
+        return {"distil": {"name": "logit", "student": {"layers": layers}}}
+
+    two = lifecycle(only=["data"], optimise=choosing(student(1), student(2)))
+    assert len({one.label for one in two.optimise.combinations.values()}) == 3
+    told = problems(lifecycle(only=["data"], optimise=choosing({"quantizer": "gguf"})))
+    assert "the combination of optimise again" in told
+
+
+def problems(config):
+    return "\n".join(map(str, plan(config, open_store()).problems))
+
+
+def test_a_choice_is_checked_like_an_exam(lifecycle):
+    twice = choosing(SMALL, tasks=[SUMS, SUMS])
+    assert "is there twice" in problems(lifecycle(only=["data"], optimise=twice))
+    nobody = choosing(SMALL, tasks=["machine_translation"])
+    assert "no row of the split validation belongs to machine_translation" in problems(
+        lifecycle(only=["data"], optimise=nobody)
+    )
+    vote = {"name": "self_consistency", "samples": 2, "sampler": {"name": "min_p"}}
+    voting = choosing({"quantizer": "ctranslate2"}, tasks=[SUMS | {"style": vote}])
+    assert "ctranslate2 cannot sample with min_p" in problems(
+        lifecycle(only=["data"], optimise=voting)
+    )
+
+
+def test_a_student_without_rows_is_refused(lifecycle):
+    taught = {"distil": {"name": "logit", "student": {"layers": 1}}}
+    assert "a student learns from the prepared rows" in problems(
+        lifecycle(only=[], optimise=taught)
+    )
+
+
+def test_a_parent_with_other_options_is_not_on_the_same_engine(home, lifecycle, plainly):
+    exam = {
+        "tasks": [SUMS], "items": 2, "evaluators": ["task_scores", "speed_and_size"],
+        "engine": {"name": "llamacpp", "parallel": 2},
+    }  # fmt: skip
+    done = plainly(lifecycle(only=["data"], optimise={}, evaluate=exam))
+    prints = json.loads((artifact(home, done, "evaluate") / "footprints.json").read_text())
+    assert [one["model"] for one in prints] == ["base", "base@llamacpp", "quantized"]
 
 
 def test_alternatives_without_a_way_to_choose_are_refused(lifecycle):

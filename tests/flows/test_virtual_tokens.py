@@ -50,7 +50,7 @@ def test_it_answers_is_evaluated_and_released(home, config, plainly, talking, tm
 
     bench = Bench("optimise", config.model_copy(update={"optimise": _optimise()}), tmp_path / "o",
                   tmp_path / "w", inputs={"tune": _Made(tuned)})  # fmt: skip
-    with pytest.raises(ModelError, match=r"gguf makes a model smaller.*virtual tokens"):
+    with pytest.raises(ModelError, match=r"optimise makes a model smaller.*virtual tokens"):
         optimise.work(bench)
     assert not (tmp_path / "o").exists()
 

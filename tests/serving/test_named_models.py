@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tunesmith import Quantizer, plugins
 from tunesmith.errors import StoreError
 from tunesmith.models import resolve_model
 from tunesmith.serving.named_models import targets
+from tunesmith.serving.speaking import opened
 from tunesmith.store import Artifact, Store, registry
 
 NANO = resolve_model("builtin:nano")
@@ -67,3 +69,14 @@ def test_a_deployed_folder_runs_on_the_engine_it_was_measured_on(tmp_path: Path)
     (folder / "bundle.json").write_text(json.dumps({"model": "x", "engine": engine}))
     assert targets([str(folder)])[0].engine == engine
     assert targets([str(folder)], {"name": "transformers"})[0].engine == {"name": "transformers"}
+
+
+def test_a_ctranslate2_folder_is_served_by_its_engine_and_a_choice_is_made_at_once(tmp_path):
+    pytest.importorskip("ctranslate2")
+    plugins.build(Quantizer, "ctranslate2").quantize(NANO, tmp_path)
+    (found,) = targets([str(tmp_path)])
+    assert found.engine["name"] == "ctranslate2"
+    with opened(found) as speaker:
+        assert speaker.tokenizer is not None
+    (auto,) = targets(["nano"], {"name": "auto", "among": ["transformers"]})
+    assert auto.engine["name"] == "transformers"

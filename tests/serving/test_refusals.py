@@ -5,6 +5,12 @@ from __future__ import annotations
 import pytest
 
 TALK = [{"role": "user", "content": "hi"}]
+BEST = {
+    "name": "best_of_n",
+    "reward": "/tmp",
+    "reward_model": {"name": "judge", "model": "any", "base_url": "http://127.0.0.1:9/v1"},
+}
+"""Opens a folder and asks somebody's server, with an environment variable as the key."""
 GOOD = {"model": "nano", "messages": TALK, "max_tokens": 2}
 
 
@@ -33,6 +39,8 @@ GOOD = {"model": "nano", "messages": TALK, "max_tokens": 2}
         ({"style": {"name": "few_shot", "shots": 2}}, 400, "needs 2 solved rows"),
         ({"style": {"name": "saved", "prompt": "nobody@1"}}, 400, "No prompt is saved"),
         ({"model": "nano-q8", "sampler": "beam"}, 400, "cannot express"),
+        ({"sampler": BEST}, 400, "which a request may not have done"),
+        ({"style": {"name": "self_consistency", "sampler": BEST}}, 400, "may not have done"),
     ],
 )
 def test_a_wrong_request_is_refused(server, change, status, says):

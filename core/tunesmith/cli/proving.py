@@ -77,17 +77,11 @@ def prove(
 
 
 def _engine(spec: str | None, folder: Path) -> Engine:
-    from tunesmith.errors import ModelError
-    from tunesmith.plugins import build, host
+    from tunesmith.generation.exporting import reader
+    from tunesmith.plugins import build
     from tunesmith.techniques import Engine
 
-    if spec is not None:
-        return build(Engine, _spec(spec))
-    known = host().available(Engine)
-    for name in sorted(known, reverse=True):
-        if known[name]().reads(folder):
-            return build(Engine, name)
-    raise ModelError(f"No engine reads {folder}. Installed: {', '.join(sorted(known))}.")
+    return reader(folder) if spec is None else build(Engine, _spec(spec))
 
 
 def _spec(text: str) -> Any:

@@ -38,18 +38,20 @@ class Trial:
 
     @property
     def worst(self) -> Measurement:
-        """Return the task that lost most, by its lower bound."""
-        return min(self.gaps, key=lambda gap: gap.low)
+        """Return the task that may have lost most."""
+        return min(self.gaps, key=lambda gap: gap.lowest)
 
     def within(self, budget: float) -> bool:
         """Say whether no task may have lost more than ``budget``, a share of items."""
-        return bool(self.gaps) and all(gap.finite and gap.low >= -budget for gap in self.gaps)
+        return bool(self.gaps) and all(gap.finite and gap.lowest >= -budget for gap in self.gaps)
 
     def sentence(self) -> str:
         """Return the number that decides, for people."""
+        if not self.gaps:
+            return f"{self.label}: nothing was measured"
         gap = self.worst
-        told = f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-        return f"{self.label}: {told} points on {gap.name} against {self.parent}"
+        told = f"{100 * gap.value:+.1f} [{100 * gap.lowest:+.1f}, {100 * gap.high:+.1f}]"
+        return f"{self.label}: {told} points on {gap.n} items of {gap.name} against {self.parent}"
 
 
 def cost(trial: Trial, target: str, speeds: Mapping[str, Speed]) -> float:

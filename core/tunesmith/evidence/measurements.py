@@ -99,6 +99,15 @@ class Measurement:
         return f"{self.name}/{self.model}" + (f"-vs-{self.baseline}" if self.baseline else "")
 
     @property
+    def lowest(self) -> float:
+        """Return the lower bound, but no better than so few items allow.
+
+        Where no item of n tells two models apart a bootstrap sees no doubt at all; up to 3/n may
+        have been lost all the same (rule of three: Hanley and Lippman-Hand 1983).
+        """
+        return min(self.low, -3 / self.n) if self.n else -math.inf
+
+    @property
     def finite(self) -> bool:
         """Say whether value and interval are numbers; a NaN never passes a gate."""
         return all(math.isfinite(v) for v in (self.value, self.low, self.high))

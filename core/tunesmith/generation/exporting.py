@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from tunesmith.adapted import read_marker
+from tunesmith.endpoints import Endpoint
 from tunesmith.errors import ModelError
 from tunesmith.techniques import Engine, Quantizer
 
@@ -18,6 +19,33 @@ def keeper(engine: str) -> Quantizer | None:
         if one.engine == engine and one.unchanged is not None:
             return build(Quantizer, {"name": name, **one.unchanged})
     return None
+
+
+FIRST = ("transformers", "llamacpp")
+"""The engines that a folder is read with if it can be; the others in the order of their names."""
+
+
+def reader(model: Path) -> Engine:
+    """Return the engine that reads a model folder as it lies there.
+
+    None that chooses among others, and none that asks a server, which reads no folder at all.
+    Raises ModelError when there is none.
+    """
+    from tunesmith.plugins import build, host
+
+    known = host().available(Engine)
+    own = [
+        name
+        for name, kind in sorted(known.items())
+        if kind.chosen is Engine.chosen and not issubclass(kind, Endpoint)
+    ]
+    for name in [*(one for one in FIRST if one in own), *own]:
+        if build(Engine, name).reads(model):
+            return build(Engine, name)
+    raise ModelError(
+        f"No installed engine reads {model}; it holds neither safetensors weights with a"
+        f" config.json nor one GGUF file. Engines: {', '.join(sorted(known))}."
+    )
 
 
 def obstacles(engine: Engine, model: Path) -> list[str]:

@@ -20,6 +20,11 @@ from tunesmith.records import Message, Row
 from tunesmith.stages import learns_from_labels, tried_tasks
 from tunesmith.techniques import DatasetSource, PromptStyle, RewardModel, Task, TrainingMethod
 
+ASKED = (
+    ("evaluate", "evaluate.tasks", "test"),
+    ("optimise", "optimise.choose.tasks", "validation"),
+)
+"""Who asks which tasks of which split."""
 FIRST = 300
 """Rows looked at per source."""
 
@@ -120,6 +125,8 @@ def _check_splits(
 ) -> None:
     """Note a split that a stage needs and nothing goes to."""
     users = {"tune": "train", "respond": "prompts", "evaluate": "test", "release": "test"}
+    if config.optimise and config.optimise.choose:
+        users["optimise"] = "validation"
     model = built.one("reward.model", RewardModel)
     if model is not None and not learns_from_labels(model):
         users["reward"] = "prompts"
@@ -157,19 +164,18 @@ def _sizes(config: Lifecycle, sample: Sample, plan: Plan) -> dict[str, int] | No
 
 
 def _check_tasks(wanted: list[str], built: Built, sample: Sample, plan: Plan) -> None:
-    if "evaluate" not in wanted:
-        return
-    tests = sample.of("test")
-    for path, task in built.under("evaluate.tasks", Task).items():
-        own = [row for row in tests if row.get("task") == task.name]
-        if own:
-            _check_reference(path, task, own[0], plan)
-        elif sample.whole and tests:
-            plan.problem(
-                path,
-                f"no row of the split test belongs to {task.name}. Say `task: {task.name}` in the"
-                " source whose rows are meant.",
-            )
+    for stage, tasks, split in ASKED:
+        rows = sample.of(split)
+        for path, task in built.under(tasks, Task).items() if stage in wanted else ():
+            own = [row for row in rows if row.get("task") == task.name]
+            if own:
+                _check_reference(path, task, own[0], plan)
+            elif sample.whole and rows:
+                plan.problem(
+                    path,
+                    f"no row of the split {split} belongs to {task.name}. Say `task: {task.name}`"
+                    " in the source whose rows are meant.",
+                )
 
 
 def _check_rule(
@@ -199,11 +205,12 @@ def _check_lengths(
     wanted: list[str], built: Built, sample: Sample, context: int, plan: Plan
 ) -> None:
     """Note prompts that leave no room for an answer; counted with the model's own tokenizer."""
-    for path, task in built.under("evaluate.tasks", Task).items():
-        style = built.one(f"{path}.style", PromptStyle)
-        rows = [row for row in sample.of("test") if _is_asked(row, task)][:FIRST]
-        if style is not None and rows:
-            _check_paper(path, task, style, rows, sample, context, plan)
+    for _, tasks, split in ASKED:
+        for path, task in built.under(tasks, Task).items():
+            style = built.one(f"{path}.style", PromptStyle)
+            rows = [row for row in sample.of(split) if _is_asked(row, task)][:FIRST]
+            if style is not None and rows:
+                _check_paper(path, task, style, rows, sample, context, plan)
 
 
 def _is_asked(row: Row, task: Task) -> bool:

@@ -58,6 +58,8 @@ def _settle_later(config: Lifecycle, wanted: list[str], path: str, plan: Plan) -
     engine = built.one(path, Engine)
     if engine is not None and _chooses(engine):
         facts = check_model(config, every, built, later)
+        for problem in later.problems:  # a wanted stage may do without what this one lacks
+            plan.warn(problem.place, problem.text)
         plan.chosen[path] = _spec(_choice(path, engine, built, facts, later))
         for warning in later.warnings:
             plan.warn(warning.place, warning.text)

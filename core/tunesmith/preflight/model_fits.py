@@ -67,12 +67,12 @@ def check_techniques_fit(
         return
     folder = Path(plan.facts["model"]["folder"])
     _check_context(built, facts, plan)
-    quantizer = built.one("optimise.quantizer", Quantizer)
-    if quantizer is not None and not (config.optimise and config.optimise.distil):
-        for problem in asked(
-            partial(quantizer.objections, folder), quantizer, "optimise.quantizer", plan
-        ):
-            plan.problem("optimise.quantizer", problem)
+    for path, one in config.optimise.combinations.items() if config.optimise else ():
+        quantizer = built.one(f"{path}.quantizer", Quantizer)
+        if quantizer is not None and not one.distil:
+            objections = partial(quantizer.objections, folder)
+            for problem in asked(objections, quantizer, f"{path}.quantizer", plan):
+                plan.problem(f"{path}.quantizer", problem)
     for path, technique in built.at.items():
         question: Callable[[Path], list[str]] | None = getattr(
             technique, "problems_with_model", None

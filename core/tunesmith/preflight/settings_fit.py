@@ -43,7 +43,7 @@ def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> Non
     if config.optimise and "optimise" in wanted:
         for path in config.optimise.combinations:
             _check_accelerators(path, built, plan)
-        _check_choice(config.optimise, wanted, plan)
+        _check_choice(config.optimise, wanted, built, plan)
 
 
 GOES_ON = {
@@ -147,6 +147,12 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
         for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
             _check_sampler(built, path, one, plan)
     _check_sampler(built, "evaluate.win_rate.sampler", engine, plan)
+    if getattr(engine, "served_model", None) and _makes_models(config):
+        plan.problem(
+            "evaluate.engine.served_model",
+            "every model of the run would be answered for by the one that is served under this"
+            " name, and compared with itself. Leave it out: then each is asked for by its weights.",
+        )
     named = [spec.get("name") for spec in section.evaluators]
     if section.win_rate:
         _check_tasks("evaluate.win_rate.task", [section.win_rate.task], plan)
@@ -154,13 +160,18 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
             plan.warn("evaluate.win_rate", "the evaluator win_rate is not in evaluate.evaluators.")
     if section.tasks and "task_scores" not in named:
         plan.warn("evaluate.tasks", "the evaluator task_scores is not in evaluate.evaluators.")
-    _check_papers(built, plan)
+    _check_papers("evaluate.tasks", built, plan)
 
 
-def _check_papers(built: Built, plan: Plan) -> None:
+def _makes_models(config: Lifecycle) -> bool:
+    """Say whether there are several models to compare."""
+    return sum(one is not None for one in (config.tune, config.align, config.optimise)) > 0
+
+
+def _check_papers(tasks: str, built: Built, plan: Plan) -> None:
     """Note what is asked twice, and tasks that a style makes no sense for."""
     papers: set[tuple[str, str]] = set()
-    for path, task in built.under("evaluate.tasks", Task).items():
+    for path, task in built.under(tasks, Task).items():
         style = built.one(f"{path}.style", PromptStyle)
         if style is None:
             continue
@@ -168,9 +179,7 @@ def _check_papers(built: Built, plan: Plan) -> None:
             plan.problem(f"{path}.style", problem)
         paper = task.name, label(style)
         if paper in papers:
-            plan.problem(
-                "evaluate.tasks", f"{task.name} with the style {paper[1]} is there twice; keep one."
-            )
+            plan.problem(tasks, f"{task.name} with the style {paper[1]} is there twice; keep one.")
         papers.add(paper)
 
 
@@ -194,7 +203,22 @@ def _check_accelerators(combination: str, built: Built, plan: Plan) -> None:
         plan.problem(f"{combination}.accelerators", str(error))
 
 
-def _check_choice(section: Optimise, wanted: list[str], plan: Plan) -> None:
+def _check_choice(section: Optimise, wanted: list[str], built: Built, plan: Plan) -> None:
+    for path, one in section.combinations.items():
+        if one.distil and "prepare" not in wanted:
+            plan.problem(
+                f"{path}.distil",
+                "a student learns from the prepared rows, and there is no `data` section.",
+            )
+    made: dict[str, str] = {}
+    for path in section.combinations:
+        spec = repr([built.at[at] for at in built.at if _part_of(at, path)])
+        if made.setdefault(spec, path) != path:
+            plan.problem(path, f"this is the combination of {made[spec]} again; keep one.")
+    _check_papers("optimise.choose.tasks", built, plan)
+    for engine in built.under("optimise", Engine).values():
+        for path in built.under("optimise.choose.tasks", Sampler):
+            _check_sampler(built, path, engine, plan)
     if section.choose and not section.alternatives:
         plan.warn("optimise.choose", "there are no alternatives, so there is nothing to choose.")
     if section.choose and "prepare" not in wanted:
@@ -203,3 +227,9 @@ def _check_choice(section: Optimise, wanted: list[str], plan: Plan) -> None:
             "what is chosen among is asked items of the split `validation`, and there is no `data`"
             " section to take them from.",
         )
+
+
+def _part_of(place: str, combination: str) -> bool:
+    """Say whether a technique's place is in a combination, and not in another one below it."""
+    keys = ("quantizer", "accelerators", "distil")
+    return any(place.startswith(f"{combination}.{key}") for key in keys)

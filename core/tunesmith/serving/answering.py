@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunesmith import plugins
 from tunesmith.chat import encode_prompt, prompt_text
 from tunesmith.config import named
 from tunesmith.errors import ConfigError
@@ -15,6 +14,7 @@ from tunesmith.promises import listed
 from tunesmith.prompts import Conversation, label
 from tunesmith.records import Message, Row
 from tunesmith.saved_prompts import settled_style
+from tunesmith.serving.reach import asked_for
 from tunesmith.serving.requests import Chat, Text
 from tunesmith.serving.shapes import Usage, chat_logprobs, text_logprobs
 from tunesmith.serving.speaking import Speaker, Voice, any_seed, facts_of
@@ -148,7 +148,7 @@ def style_of(asked: Chat) -> PromptStyle | None:
         spec = settled_style(named(asked.style), stores.open)
     except NoSuchPrompt as error:
         raise ConfigError(str(error)) from error
-    style = plugins.build(PromptStyle, spec)
+    style = asked_for(PromptStyle, spec)
     if problems := [*style.problems(), *style.problems_with_task(task_of(asked))]:
         raise ConfigError(" ".join(problems))
     return style
@@ -156,7 +156,7 @@ def style_of(asked: Chat) -> PromptStyle | None:
 
 def task_of(asked: Chat) -> Task:
     """Return the task that a style is told of."""
-    return Conversation() if asked.task is None else plugins.build(Task, asked.task)
+    return Conversation() if asked.task is None else asked_for(Task, asked.task)
 
 
 def row_of(asked: Chat, task: Task) -> tuple[Row, list[Row]]:

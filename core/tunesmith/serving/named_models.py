@@ -10,15 +10,14 @@ from typing import Any
 from tunesmith import plugins
 from tunesmith import store as stores
 from tunesmith.errors import ConfigError, ModelError, StoreError, did_you_mean
+from tunesmith.generation.exporting import reader
 from tunesmith.model_facts import read_json
 from tunesmith.models import BUILTIN, resolve_model
 from tunesmith.records import Spec
 from tunesmith.store import Store, queries, registry
-from tunesmith.techniques import Engine
+from tunesmith.techniques import Engine, Sampler
 
 _ID = re.compile(r"[A-Za-z0-9][\w.:@/-]{0,127}")
-_PREFERRED = ("transformers", "llamacpp")
-"""Engines that are tried first, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +119,13 @@ def _engine_of(folder: Path) -> Spec | None:
 
 
 def _engine(folder: Path, wanted: Spec | None) -> Spec:
-    if wanted is not None:
-        if not plugins.build(Engine, wanted).reads(folder):
-            raise ModelError(
-                f"The engine {wanted['name']!r} does not read {folder}. Leave --engine out to have"
-                " one chosen that does."
-            )
-        return wanted
-    known = plugins.host().available(Engine)
-    for name in [*_PREFERRED, *known]:
-        if name in known and plugins.build(Engine, name).reads(folder):
-            return {"name": name}
-    raise ModelError(
-        f"No installed engine reads {folder}; it holds neither safetensors weights with a"
-        f" config.json nor one GGUF file. Engines: {', '.join(known)}."
-    )
+    if wanted is None:
+        return {"name": reader(folder).name}
+    engine = plugins.build(Engine, wanted)
+    if not engine.reads(folder):
+        raise ModelError(
+            f"The engine {wanted['name']!r} does not read {folder}. Leave --engine out to have one"
+            " chosen that does."
+        )
+    chosen = engine.chosen(folder, plugins.build(Sampler, "greedy"))
+    return wanted if chosen is engine else {"name": chosen.name, **chosen.model_dump(mode="json")}

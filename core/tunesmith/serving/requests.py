@@ -85,9 +85,9 @@ class Asking(BaseModel):
         if self.sampler is None:
             top_k = max(self.top_k or 0, 0)
             return sampler_of(self.temperature, self.top_p, top_k, self.min_p)
-        from tunesmith import plugins
+        from tunesmith.serving.reach import asked_for
 
-        return plugins.build(Sampler, self.sampler)
+        return asked_for(Sampler, self.sampler)
 
 
 _PARAMETERS = ("temperature", "top_p", "top_k", "min_p")

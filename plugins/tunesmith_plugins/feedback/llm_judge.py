@@ -26,9 +26,8 @@ from tunesmith.judging import (
     block,
     concluded,
     known_answer,
-    shares,
-    stated,
     transcript,
+    weighed,
 )
 from tunesmith.openai_api import Said, connected, question
 
@@ -157,7 +156,7 @@ class LlmJudge(Endpoint, FeedbackSource):
         if self.explain:
             found = concluded(said.text, WORDS, "verdict")
         else:
-            found = shares(said, WORDS, self.least_mass) or stated(said.text, WORDS)
+            found = weighed(said, WORDS, self.least_mass)
         if found is None:
             return Heard(None, said.text)
         first, second = ("B", "A") if turned else ("A", "B")

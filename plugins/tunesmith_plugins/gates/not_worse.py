@@ -29,11 +29,11 @@ class NotWorse(Gate):
         if missing or not seen:
             what = ", ".join(missing) or "any task"
             return self._verdict(False, f"no comparison with {self.baseline} on {what}", seen)
-        bad = [m for m in seen if not m.finite or m.low < -self.margin]
+        bad = [m for m in seen if not m.finite or m.lowest < -self.margin]
         if bad:
             return self._verdict(False, "; ".join(_say(m, self.margin) for m in bad), seen)
-        worst = min(seen, key=lambda m: m.low)
-        reason = f"lowest bound is {100 * worst.low:+.1f} points on {worst.name}"
+        worst = min(seen, key=lambda m: m.lowest)
+        reason = f"lowest bound is {100 * worst.lowest:+.1f} points on {worst.name}"
         return self._verdict(True, f"{reason}, margin {-100 * self.margin:.0f}", seen)
 
     def _verdict(self, passed: bool, reason: str, seen: Sequence[Measurement]) -> Verdict:
@@ -46,7 +46,7 @@ def _say(m: Measurement, margin: float) -> str:
         return f"{m.name} could not be measured"
     return (
         f"{m.name} {100 * m.value:+.1f} points"
-        f" [{100 * m.low:+.1f}, {100 * m.high:+.1f}], margin {-100 * margin:.0f}"
+        f" [{100 * m.lowest:+.1f}, {100 * m.high:+.1f}] over {m.n}, margin {-100 * margin:.0f}"
     )
 
 

@@ -28,7 +28,7 @@ from tunesmith import (
     hookimpl,
 )
 from tunesmith.endpoints import Endpoint
-from tunesmith.judging import TOP_LOGPROBS, block, shares, stated, transcript
+from tunesmith.judging import TOP_LOGPROBS, block, transcript, weighed
 from tunesmith.openai_api import Said, connected, question
 
 FILE = "judge.json"
@@ -138,7 +138,7 @@ class Judge(Endpoint, RewardModel):
 
     def _read(self, said: Said) -> float:
         words = [str(score) for score in range(1, self.highest + 1)]
-        found = shares(said, words, self.least_mass) or stated(said.text, words)
+        found = weighed(said, words, self.least_mass)
         if found is None:
             raise DataError(
                 f"judge: {self.model} was asked for a score from 1 to {self.highest} and said"
