@@ -85,6 +85,8 @@ def _engine(name: str) -> Engine:
         engine = host.build(Engine, name)
     except TunesmithError as error:
         raise Breach(f"names the engine {name!r}. {error}") from error
+    if lacking := engine.lacks():
+        raise NotTried(f"its engine {name!r} cannot run on this machine: {lacking[0]}")
     return engine
 
 
