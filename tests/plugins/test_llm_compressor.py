@@ -120,9 +120,8 @@ def test_a_release_of_another_interface_is_refused(tmp_path):
 
 def test_a_path_that_is_no_program_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
-    assert f"{tmp_path / 'nowhere'}, which {VARIABLE} names, is no program" in (
-        LlmCompressor().lacks()[0]
-    )
+    (said,) = LlmCompressor().lacks()
+    assert f"{tmp_path / 'nowhere'}, which {VARIABLE} names, is no program" in said
     assert "the option `python` names" in LlmCompressor(python=tmp_path).lacks()[0]
 
 
@@ -194,7 +193,7 @@ def test_a_failure_is_one_error_with_the_end_of_the_log(python, model, tmp_path,
 
 def test_one_that_is_killed_hints_at_memory(python, model, tmp_path, script):
     script(f"os.kill(os.getpid(), {int(signal.SIGKILL)})\n")
-    with pytest.raises(ModelError, match="killed by signal 9. That is often too little memory"):
+    with pytest.raises(ModelError, match=r"killed by signal 9\. That is often too little memory"):
         LlmCompressor(python=python).quantize(model, tmp_path / "out")
 
 
@@ -395,8 +394,7 @@ def test_gptq_and_awq_stay_nearer_to_the_model_than_rounding(rows, written):
     nano = resolve_model("builtin:nano")
     parent = load_model(nano)
     lost = {
-        name: divergence(parent, unpacked(out, nano), rows[1])
-        for name, (out, _) in written.items()
+        name: divergence(parent, unpacked(out, nano), rows[1]) for name, (out, _) in written.items()
     }
     assert 0 < lost["gptq"] < 0.5 * lost["rtn"]
     assert 0 < lost["awq"] < lost["rtn"]
@@ -472,6 +470,12 @@ def test_ignored_layers_stay_as_they_are(model, tmp_path):
 def test_a_scheme_that_does_not_exist_is_refused_with_those_that_do(model, tmp_path):
     with pytest.raises(ModelError, match=r"there is no scheme 'W4A17'\. Schemes: .*W4A16"):
         LlmCompressor(scheme="W4A17").quantize(model, tmp_path)
+
+
+@needs_library
+def test_rows_that_groups_do_not_fill_are_named(tmp_path):
+    with pytest.raises(ModelError, match=r"groups of 128: .*q_proj \(32\), .* and \d+ more"):
+        LlmCompressor(algorithm="rtn").quantize(tiny_model(), tmp_path)
 
 
 @needs_library

@@ -1,4 +1,4 @@
-"""int4 is for a CUDA GPU: what can be told without one is told here, the rest where there is one."""
+"""int4 is for a CUDA GPU: most can be told without one, the last tests need it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_an_output_matrix_tied_to_the_embedding_is_left_alone():
 @pytest.mark.parametrize("shape", [(128, 128), (64, 1024), (12, 1100)])
 @pytest.mark.parametrize("group", int4_weights.GROUPS)
 def test_the_shapes_on_disk_are_those_of_torchaos_packing(shape, group, monkeypatch):
-    """torchao's own from_hp, with the one CUDA operation replaced by an empty tensor of its shape."""
+    """torchao's own from_hp, its one CUDA operation replaced by an empty tensor of its shape."""
     from torchao.quantization import Int4TilePackedTo4dTensor
 
     def packed(halves, inner):
@@ -161,7 +161,7 @@ def test_torchaos_tensors_come_back_from_safetensors(model, folder):
 @needs_torchao
 @without_gpu
 def test_a_folder_with_int4_weights_is_not_opened_without_a_gpu(folder):
-    with pytest.raises(ModelError, match="cannot run here: .* no CUDA GPU"):
+    with pytest.raises(ModelError, match=r"cannot run here: .* no CUDA GPU"):
         load_model(folder)
 
 

@@ -45,7 +45,7 @@ class LlmCompressor(Quantizer):
     algorithm: Literal["gptq", "awq", "rtn"] = "gptq"
     """`gptq` corrects each column by what the ones before it lost, `awq` scales what matters before
     it rounds, `rtn` rounds to the nearest and looks at no text."""
-    scheme: str = "W4A16"
+    scheme: str = Field(default="W4A16", examples=["W8A8"])
     """What is stored and computed with, as compressed-tensors names it: W4A16 is 4-bit weights in
     groups of 128, W8A16 8-bit ones, W8A8 8-bit weights and activations, FP8_DYNAMIC floats."""
     calibration: Path | None = None
@@ -89,13 +89,13 @@ class LlmCompressor(Quantizer):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
-        """Write weights, config with its ``quantization_config``, ``recipe.yaml``, the tokenizer's
-        files as they are, and ``report.json``.
+        """Write a compressed-tensors folder: weights, config, ``recipe.yaml``, ``report.json``.
 
-        Metrics: ``bytes``, ``bits_per_weight``, ``ratio`` to the same weights in fp32,
-        ``quantized`` matrices and those ``kept``, ``samples`` and ``tokens`` of calibration, and
-        the other environment's ``versions``. Raises ModelError when that environment is missing,
-        fails, takes too long, or leaves something else than a whole model.
+        The tokenizer's files are the parent's, byte for byte. Metrics: ``bytes``,
+        ``bits_per_weight``, ``ratio`` to the same weights in fp32, how many matrices are
+        ``quantized`` and which are ``kept``, ``samples`` and ``tokens`` of calibration, and the
+        other environment's ``versions``. Raises ModelError when that environment is missing, fails,
+        takes too long, or leaves something else than a whole model.
         """
         facts = check_model(model_dir)
         refuse_adapted(model_dir, "llm_compressor stores weights")

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 REFUSED = 3
 """The exit code when the last line of the log is a reason that needs no traceback."""
@@ -22,8 +22,9 @@ def main() -> None:
     threading.Thread(target=_end_with_owner, daemon=True).start()
     with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123
         order = json.load(file)
-    _check_scheme(order["scheme"])
+    scheme = _scheme(order["scheme"])
     model = _load(order["model"])
+    _check_rows(model, order["ignore"], getattr(scheme.get("weights"), "group_size", None))
     _quantize(model, order)
     model.save_pretrained(order["out"], save_compressed=True)
 
@@ -36,13 +37,34 @@ def _end_with_owner() -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-def _check_scheme(scheme: str) -> None:
+def _refuse(reason: str) -> NoReturn:
+    print(reason, flush=True)  # noqa: T201
+    sys.exit(REFUSED)
+
+
+def _scheme(name: str) -> dict[str, Any]:
     from compressed_tensors.quantization.quant_scheme import PRESET_SCHEMES
 
-    if scheme not in PRESET_SCHEMES:
-        known = ", ".join(sorted(PRESET_SCHEMES))
-        print(f"there is no scheme {scheme!r}. Schemes: {known}", flush=True)  # noqa: T201
-        sys.exit(REFUSED)
+    if name not in PRESET_SCHEMES:
+        _refuse(f"there is no scheme {name!r}. Schemes: {', '.join(sorted(PRESET_SCHEMES))}")
+    scheme: dict[str, Any] = PRESET_SCHEMES[name]
+    return scheme
+
+
+def _check_rows(model: Any, ignore: list[str], group: int | None) -> None:
+    """Refuse layers that groups do not fill; the library fails in the midst of the work."""
+    from compressed_tensors.utils import match_named_modules
+
+    if not group:
+        return
+    layers = match_named_modules(model, ["Linear"], ignore)
+    odd = [f"{name} ({one.in_features})" for name, one in layers if one.in_features % group]
+    if odd:
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        _refuse(
+            f"rows of these layers do not divide into groups of {group}: {', '.join(odd[:3])}{more}."
+            " Add them to `ignore`, or choose a scheme without groups such as W8A16 or W8A8."
+        )
 
 
 def _load(folder: str) -> Any:

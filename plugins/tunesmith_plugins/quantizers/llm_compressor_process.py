@@ -98,7 +98,6 @@ def _why(code: int, said: deque[str], environment: Environment) -> str:
 
 
 def _quoted(said: deque[str]) -> str:
-    lines = list(said)
-    return "The end of its log:\n" + "\n".join(f"  {one}" for one in lines) if lines else (
-        "It said nothing."
-    )
+    if not said:
+        return "It said nothing."
+    return "The end of its log:\n" + "\n".join(f"  {line}" for line in list(said))

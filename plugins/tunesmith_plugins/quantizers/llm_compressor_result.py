@@ -91,7 +91,8 @@ def _matrices(folder: Path) -> tuple[list[str], list[str]]:
     """
     from safetensors import safe_open
 
-    quantized, kept = [], []
+    quantized: list[str] = []
+    kept: list[str] = []
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as weights:
             for name in sorted(weights.keys()):
