@@ -79,11 +79,10 @@ def divergence(parent: Any, other: Any, texts: list[list[int]]) -> float:
 def table(found: list[dict[str, Any]]) -> str:
     """Return the records as lines for a terminal."""
     lines = ["algorithm  texts   tokens  bits/weight  lost (nats)  seconds"]
-    lines += [
-        f"{one['algorithm']:9}  {one['samples']:5}  {one['tokens']:7}  {one['bits_per_weight']:11.2f}"
-        f"  {one['lost']:11.4f}  {one['seconds']:7.1f}"
-        for one in found
-    ]
+    for one in found:
+        made = f"{one['algorithm']:9}  {one['samples']:5}  {one['tokens']:7}"
+        cost = f"{one['bits_per_weight']:11.2f}  {one['lost']:11.4f}  {one['seconds']:7.1f}"
+        lines.append(f"{made}  {cost}")
     return "\n".join(lines)
 
 

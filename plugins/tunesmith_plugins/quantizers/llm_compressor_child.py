@@ -62,8 +62,9 @@ def _check_rows(model: Any, ignore: list[str], group: int | None) -> None:
     if odd:
         more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
         _refuse(
-            f"rows of these layers do not divide into groups of {group}: {', '.join(odd[:3])}{more}."
-            " Add them to `ignore`, or choose a scheme without groups such as W8A16 or W8A8."
+            f"rows of these layers do not divide into groups of {group}:"
+            f" {', '.join(odd[:3])}{more}. Add them to `ignore`, or choose a scheme without groups"
+            " such as W8A16 or W8A8."
         )
 
 
