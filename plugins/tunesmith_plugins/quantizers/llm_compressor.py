@@ -47,7 +47,7 @@ class LlmCompressor(Quantizer):
     it rounds, `rtn` rounds to the nearest and looks at no text."""
     scheme: str = Field(default="W4A16", examples=["W8A8"])
     """What is stored and computed with, as compressed-tensors names it: W4A16 is 4-bit weights in
-    groups of 128, W8A16 8-bit ones, W8A8 8-bit weights and activations, FP8_DYNAMIC floats."""
+    groups of 128, W8A16 8-bit ones, W8A8 and FP8_DYNAMIC 8-bit weights and activations."""
     calibration: Path | None = None
     """A file of texts like those the model will see: one a line, or JSON lines with `text`,
     `messages`, or `prompt` with `completion`. Without it a dozen built-in prompts are used."""

@@ -64,7 +64,7 @@ def _check_rows(model: Any, ignore: list[str], group: int | None) -> None:
         _refuse(
             f"rows of these layers do not divide into groups of {group}:"
             f" {', '.join(odd[:3])}{more}. Add them to `ignore`, or choose a scheme without groups"
-            " such as W8A16 or W8A8."
+            " such as W8A8 or FP8_DYNAMIC."
         )
 
 
