@@ -36,6 +36,7 @@ NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n\n"
 OWN = "tunesmith"
 GUIDES = {
     "Task": "tasks.md",
+    "PromptStyle": "prompting.md",
     "Adapter": "adapters.md",
     "Sampler": "samplers.md",
     "FeedbackSource": "feedback.md",

@@ -365,11 +365,23 @@ BROKEN_ON_MODELS = {
         "answers_prompts",
         "must return a context manager from open()",
     ),
+    "stutterer": (
+        "Engine",
+        "def reads(self, model): return any(model.glob('*.safetensors'))\n"
+        "    @contextmanager\n    def open(self, model): yield Stutterer()",
+        "streams_what_it_generates",
+        "streams [5, 5] and generates [5]",
+    ),
 }
 PARROT = """
 class Parrot:
     def generate(self, prompts, how):
         return [Completion([5], "x", "length") for _ in prompts]
+
+class Stutterer(Parrot):
+    def stream(self, prompt, how, top=None):
+        for _ in range(2):
+            yield Token(5, -1.0, ((5, -1.0), (6, -2.0)))
 """
 
 

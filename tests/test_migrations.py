@@ -122,8 +122,8 @@ SECOND = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{before}"
 
 def upgrade():
     with op.batch_alter_table("run") as batch:
@@ -149,11 +149,27 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             *(ROOT / "migrations").glob("versions/*.py"),
         ):
             (folder / path.relative_to(ROOT / "migrations")).write_text(path.read_text())
-        (folder / "versions" / "0002_next.py").write_text(SECOND.format(extra=extra))
+        known = schema.REVISIONS
+        text = SECOND.format(extra=extra, before=known[-1])
+        (folder / "versions" / "9999_next.py").write_text(text)
         monkeypatch.setattr(schema, "migrations_dir", lambda: folder)
-        monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+        monkeypatch.setattr(schema, "REVISIONS", (*known, "9999"))
 
     return write
+
+
+def test_a_database_of_every_older_version_keeps_its_rows(empty_home: Path):
+    for revision in schema.REVISIONS[:-1]:
+        store = stores.open(empty_home)
+        runs.create(store, "a", {})
+        store.close()
+        engine = engine_of(empty_home)
+        schema.run_migrations(engine, revision)
+        engine.dispose()
+        with pytest.raises(StoreError, match="tunesmith db upgrade"):
+            stores.open(empty_home)
+        assert stores.upgrade(empty_home).before == revision
+        assert queries.runs(stores.open(empty_home))
 
 
 def test_an_older_database_with_data_is_copied_and_upgraded(empty_home: Path, next_version):
@@ -163,7 +179,7 @@ def test_an_older_database_with_data_is_copied_and_upgraded(empty_home: Path, ne
     store.close()
     next_version()
     done = stores.upgrade(empty_home)
-    assert (done.before, done.after) == ("0001", "0002")
+    assert (done.before, done.after) == schema.REVISIONS[-2:]
     store = stores.open(empty_home)
     assert queries.run(store, run_id).config == {"seed": 7}
     assert queries.curves(store, run_id, "tune") == {"loss": [(1, 2.0)]}
@@ -173,7 +189,9 @@ def test_an_older_database_with_data_is_copied_and_upgraded(empty_home: Path, ne
         assert done.copy is None
         return
     with sqlite3.connect(done.copy) as copied:
-        assert copied.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert copied.execute("SELECT version_num FROM alembic_version").fetchall() == [
+            (done.before,)
+        ]
         assert copied.execute("SELECT id FROM run").fetchall() == [(run_id,)]
     copied.close()
 
@@ -197,7 +215,7 @@ def test_an_upgrade_that_fails_changes_nothing(empty_home: Path, next_version):
         stores.upgrade(empty_home)
     assert len(queries.runs(store)) == 1
     with engine_of(empty_home).connect() as connection:
-        assert schema.stored_revision(connection) == "0001"
+        assert schema.stored_revision(connection) == schema.REVISIONS[-2]
 
 
 def test_migrations_do_not_import_the_models():

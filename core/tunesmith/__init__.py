@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Row,
         Score,
         Scorer,
+        Token,
         TrainingJob,
     )
     from tunesmith.techniques import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         Quantizer,
         RewardModel,
         Sampler,
+        StreamingEngine,
         Task,
         Technique,
         TrainingMethod,
@@ -84,8 +86,10 @@ __all__ = [
     "Score",
     "Scorer",
     "Stopped",
+    "StreamingEngine",
     "Task",
     "Technique",
+    "Token",
     "TrainingJob",
     "TrainingMethod",
     "TunesmithError",

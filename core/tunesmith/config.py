@@ -92,7 +92,7 @@ class Respond(Section):
     pairs: Count = 1
     """Pairs per prompt."""
     engine: Annotated[Spec, Of(t.Engine)] = {"name": "transformers"}
-    """What runs the model."""
+    """What runs the model, at its own precision; `auto` takes the fastest, by measurement."""
 
 
 class Collect(Section):
@@ -111,14 +111,15 @@ class Collect(Section):
 
 
 class Reward(Section):
-    """A model of what annotators prefer (stage `reward`)."""
+    """A model of what annotators prefer, or a rule that needs none of them (stage `reward`)."""
 
     model: Annotated[Spec, Of(t.RewardModel)] = {"name": "bradley_terry"}
     """How answers are scored."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the pairs kept for its card."""
     gate: RewardGate | None = RewardGate()
-    """What it must show on them before it may train a policy; null: nothing."""
+    """What it must show on them before it may train a policy; null: nothing. A rule is tried on
+    the solved answers of the prompts instead, which must earn more than an empty one."""
 
 
 class Align(Section):
@@ -131,6 +132,8 @@ class Align(Section):
     """Which parameters learn; null: all of them."""
     prompts: Count = 256
     """How many prompts a method with a reward model tries."""
+    tasks: list[str] = []
+    """The tasks it takes them of; empty: those of `respond`, or all."""
 
 
 class Combination(Section):
@@ -217,6 +220,9 @@ class Evaluate(Section):
     """Items per task, from the split `test`."""
     sampler: Annotated[Spec, Of(t.Sampler)] = {"name": "greedy"}
     """How answers are drawn."""
+    engine: Annotated[Spec, Of(t.Engine)] = {"name": "transformers"}
+    """What runs the models at their own precision; `auto` takes the fastest, by measurement. A
+    quantized model runs on the engine it was made for."""
     win_rate: WinRate | None = None
     """Whether models compete, and how; null: they do not."""
     evaluators: Annotated[list[Spec], Of(t.Evaluator)] = [

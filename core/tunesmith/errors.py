@@ -30,6 +30,10 @@ class ModelError(TunesmithError, ValueError):
     """Raised when a model folder is missing something, unsafe, or does not fit a technique."""
 
 
+class EndpointError(TunesmithError, RuntimeError):
+    """Raised when a server that a technique asks is not there or does not answer as it should."""
+
+
 class ArtifactError(TunesmithError, ValueError):
     """Raised when a stored artifact is missing, truncated or altered."""
 

@@ -138,11 +138,12 @@ def _missing(folder: Path) -> list[str]:
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         found.append(f"{folder} has no tokenizer ({', '.join(_TOKENIZERS)}).")
     if not any(folder.glob("*.safetensors")):
-        found.append(_no_weights(folder))
+        found.append(no_weights(folder))
     return found
 
 
-def _no_weights(folder: Path) -> str:
+def no_weights(folder: Path) -> str:
+    """Return the problem of a folder without safetensors weights."""
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if not pickles:
         return f"{folder} has no weights (*.safetensors)."

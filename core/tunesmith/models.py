@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith import adapted, chat, int4_weights, int8_weights
 from tunesmith.errors import ModelError
-from tunesmith.model_facts import ModelFacts, inspect_model
+from tunesmith.model_facts import ModelFacts, inspect_model, no_weights
 
 if TYPE_CHECKING:
     import torch
@@ -137,11 +137,12 @@ def _check_loaded(folder: Path, model: PreTrainedModel, info: dict[str, Any]) ->
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer; one without a chat template gets Tunesmith's plain one (see `chat`).
 
-    Raises ModelError when the folder is unsafe or has no tokenizer.
+    The folder holds a model, or a GGUF file with the tokenizer beside it. Raises ModelError when it
+    is unsafe or has no tokenizer.
     """
     from transformers import AutoTokenizer
 
-    facts = check_model(folder)
+    facts = _speaking(folder)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             str(folder), trust_remote_code=False, local_files_only=True
@@ -156,6 +157,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         )
     chat.ensure_template(tokenizer)
     return tokenizer
+
+
+def _speaking(folder: Path) -> ModelFacts:
+    """Return the facts of a folder whose tokenizer can be used; a GGUF file's will do."""
+    facts = inspect_model(folder)
+    foreign = {no_weights(folder)} if any(folder.glob("*.gguf")) else set()
+    if problems := [problem for problem in facts.problems if problem not in foreign]:
+        raise ModelError("\n".join(problems))
+    return facts
 
 
 def save_model(

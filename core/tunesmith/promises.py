@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from tunesmith.errors import PluginError
-from tunesmith.records import Completion, Message, Scorer
+from tunesmith.records import Completion, Message, Row, Scorer
+from tunesmith.scorers import RowScorer
 from tunesmith.techniques import Technique
 
 T = TypeVar("T")
@@ -101,16 +102,40 @@ def scoring(technique: Technique, scorer: Any) -> Scorer:
     """Return a reward model's scorer that checks its own answers: one finite number for each."""
     if not callable(scorer):
         raise broke(technique, "open", "a function (prompts, completions) -> scores", scorer)
+    return (
+        _CheckedRows(technique, scorer)
+        if isinstance(scorer, RowScorer)
+        else _Checked(technique, scorer)
+    )
 
-    def score(prompts: Sequence[list[Message]], texts: Sequence[str]) -> list[float]:
-        found = scorer(prompts, texts)
-        if not isinstance(found, list) or len(found) != len(texts):
-            raise broke(technique, "open", f"a scorer that gives {len(texts)} floats", found)
+
+class _Checked:
+    """A scorer that checks what it gives, and has everything else that the scorer has."""
+
+    def __init__(self, technique: Technique, scorer: Any) -> None:
+        self.technique, self.scorer = technique, scorer
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the scorer's own, e.g. the ``scale`` of its rewards and its ``digest``."""
+        return getattr(self.scorer, name)
+
+    def __call__(self, prompts: Sequence[list[Message]], texts: Sequence[str]) -> list[float]:
+        return self._checked(self.scorer(prompts, texts), len(texts))
+
+    def _checked(self, found: Any, count: int) -> list[float]:
+        if not isinstance(found, list) or len(found) != count:
+            raise broke(self.technique, "open", f"a scorer that gives {count} floats", found)
         if not all(isinstance(one, int | float) and math.isfinite(one) for one in found):
-            raise broke(technique, "open", "a scorer that gives finite floats", found)
+            raise broke(self.technique, "open", "a scorer that gives finite floats", found)
         return found
 
-    return score
+
+class _CheckedRows(_Checked):
+    """The same for a scorer that is asked with rows."""
+
+    def with_rows(self, rows: Sequence[Row], texts: Sequence[str]) -> list[float]:
+        """Return what the scorer gives, checked."""
+        return self._checked(self.scorer.with_rows(rows, texts), len(texts))
 
 
 def _article(name: str) -> str:

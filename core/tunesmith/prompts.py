@@ -8,8 +8,20 @@ import re
 from typing import Any
 
 from tunesmith.errors import DataError
-from tunesmith.records import Message, Row
+from tunesmith.records import Message, Row, Score
 from tunesmith.techniques import PromptStyle, Task
+
+
+class Conversation(Task):
+    """No task in particular: the last user turn is the question, and nothing is scored."""
+
+    name = "conversation"
+    title = "conversation"
+    one_answer = False
+
+    def score(self, row: Row, answer: str) -> Score:
+        """Find every answer equally good."""
+        return Score(0.0, False, answer)
 
 
 def conversation(task: Task, row: Row, question: str | None = None) -> list[Message]:
@@ -32,13 +44,16 @@ def answer_of(row: Row) -> str:
 def label(style: PromptStyle) -> str:
     """Return what evidence calls a style: its name, and every option that is not the default.
 
-    ``few_shot(shots=2, selection=random)``. Long values are stood in for by the start of their
-    hash, so that two styles have the same label only if they ask alike.
+    ``few_shot(shots=2, selection=random)``. A style may say which options name it. Long values are
+    stood in for by the start of their hash, so that two styles have the same label only if they ask
+    alike.
     """
     fields = type(style).model_fields
+    named = [key for key in style.named_by if getattr(style, key)]
     said = [
         f"{key}={_short(getattr(style, key))}"
         for key, field in fields.items()
+        if not named or key in named
         if getattr(style, key) != field.get_default(call_default_factory=True)
     ]
     return f"{style.name}({', '.join(said)})" if said else style.name
@@ -48,6 +63,6 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and set(value) == {"name"}:
         return _short(value["name"])
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    if re.fullmatch(r"[\w.+-]{1,24}", text):
+    if re.fullmatch(r"[\w.+@-]{1,24}|[\w.-]{1,64}@\d+", text):
         return text
     return hashlib.sha256(text.encode()).hexdigest()[:6]

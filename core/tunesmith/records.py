@@ -45,6 +45,18 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """One token, as an engine that streams writes it; the last one may be a stop token."""
+
+    id: int
+    logprob: float | None = None
+    """Natural logarithm of its probability under the model itself, before any sampler; None where
+    nobody asked."""
+    top: tuple[tuple[int, float], ...] = ()
+    """The most probable tokens of its place, best first: (id, logprob)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer that counts for one row, and what it took to get it.
 
@@ -110,7 +122,11 @@ Report = Callable[[dict[str, Any]], None]
 """Receives a point of a curve: ``{"step": 10, "steps": 200, "loss": 1.2}``."""
 
 Scorer = Callable[[Sequence[list[Message]], Sequence[str]], list[float]]
-"""Scores completions: ``(prompts, completions) -> rewards``, one float each."""
+"""Scores completions: ``(prompts, completions) -> rewards``, one float each.
+
+One that must see each prompt's row, such as its reference answer, also has
+``with_rows(rows, completions)``; `tunesmith.scorers.score_rows` asks either kind.
+"""
 
 
 def _quiet(point: dict[str, Any]) -> None:

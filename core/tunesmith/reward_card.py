@@ -35,6 +35,7 @@ from tunesmith.preferences import (
     worth_gap,
 )
 from tunesmith.records import Row, Scorer
+from tunesmith.scorers import score_rows
 
 _RESAMPLES = 2000
 
@@ -124,10 +125,8 @@ def reward_card(scorer: Scorer, rows: Sequence[Row], seed: int = 0) -> RewardCar
 
 def scores(scorer: Scorer, rows: Sequence[Row]) -> tuple[list[float], list[float]]:
     """Return the rewards of the chosen and of the rejected answers."""
-    prompts = [row["prompt"] for row in rows]
-    both = scorer(
-        prompts + prompts, [_text(row, side) for side in ("chosen", "rejected") for row in rows]
-    )
+    texts = [_text(row, side) for side in ("chosen", "rejected") for row in rows]
+    both = score_rows(scorer, [*rows, *rows], texts)
     return list(both[: len(rows)]), list(both[len(rows) :])
 
 

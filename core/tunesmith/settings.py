@@ -37,6 +37,11 @@ class Home:
         return self.path / "prefect"
 
     @property
+    def engines(self) -> Path:
+        """What engines were measured to do on this machine; it is measured again when lost."""
+        return self.path / "engines"
+
+    @property
     def plugin_settings(self) -> Path:
         """The names of disabled plugins."""
         return self.path / "plugins.json"

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from tunesmith import plugins, source_code, stages
 from tunesmith.config import Lifecycle, Of, Optimise, Section
+from tunesmith.generation.exporting import keeper
 from tunesmith.nesting import nested_in
 from tunesmith.places import Place, places
 from tunesmith.techniques import Engine, Quantizer, Sampler, Task, Technique
@@ -105,8 +106,8 @@ def _config(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> dict[st
     kept = _settings(section) if section else {}
     if stage == "optimise" and section:
         kept |= _students(section)
-    if stage == "align" and "reward" in inputs and config.respond:
-        kept["tasks"] = config.respond.tasks
+    if stage in ("align", "reward") and "collect" not in inputs:
+        kept["tasks"] = stages.tried_tasks(config)
     return kept
 
 
@@ -162,11 +163,29 @@ def _implied(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterat
     if stage in ("tune", "align", "evaluate", "release"):
         yield Place("engine", Engine, {"name": "transformers"})
         yield Place("smoke", Sampler, {"name": "greedy"})
+    yield from _optimised(config, stage, inputs)
+    yield from _unchanged_forms(config, stage, inputs)
+
+
+def _optimised(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterator[Place]:
+    """Yield the engines that run what the quantizers write."""
     answers = stage == "optimise" or (stage in ("evaluate", "release") and "optimise" in inputs)
-    if answers and config.optimise:
-        for path, one in config.optimise.combinations.items():
-            quantizer = plugins.build(Quantizer, one.quantizer)
-            yield Place(f"{path}.quantizer.engine", Engine, {"name": quantizer.engine})
+    for path, one in config.optimise.combinations.items() if answers and config.optimise else ():
+        quantizer = plugins.build(Quantizer, one.quantizer)
+        yield Place(f"{path}.quantizer.engine", Engine, {"name": quantizer.engine})
+
+
+def _unchanged_forms(config: Lifecycle, stage: str, inputs: Mapping[str, str]) -> Iterator[Place]:
+    """Yield what puts whole models on engines that do not read a model folder."""
+    section = {"respond": config.respond, "evaluate": config.evaluate}.get(stage)
+    names = {str(section.engine["name"])} if section else set()
+    chooses = stage == "optimise" and config.optimise and config.optimise.choose
+    if chooses or (stage == "evaluate" and "optimise" in inputs):
+        names |= {str(place.spec["name"]) for place in _optimised(config, stage, inputs)}
+    for name in sorted(names):
+        if (writer := keeper(name)) is not None:
+            spec = {"name": writer.name, **writer.model_dump(mode="json")}
+            yield Place(f"{name}.form", Quantizer, spec)
 
 
 def versions(stage: str, techniques: list[Technique]) -> dict[str, str]:

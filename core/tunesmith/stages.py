@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith import plugins
 from tunesmith.errors import ConfigError, did_you_mean
-from tunesmith.techniques import TrainingMethod
+from tunesmith.techniques import RewardModel, TrainingMethod
 
 if TYPE_CHECKING:
     from tunesmith.config import Lifecycle
@@ -73,7 +73,7 @@ def inputs(stage: str, config: Lifecycle, made: Mapping[str, Any]) -> list[str]:
         case "collect":
             wanted = ["respond"]
         case "reward":
-            wanted = ["collect", "tune"]
+            wanted = ["collect", "tune"] if _judges_by_labels(config) else ["prepare"]
         case "align":
             wanted = ["prepare", "tune", _teacher(config)]
         case "optimise":
@@ -100,9 +100,21 @@ def _teacher(config: Lifecycle) -> str:
     return "collect" if learns_from_labels(method) else "reward"
 
 
-def learns_from_labels(method: TrainingMethod) -> bool:
-    """Say whether a method of alignment learns from the labels and needs no reward model."""
-    return "preference" in method.rows_type  # paired or not
+def learns_from_labels(technique: TrainingMethod | RewardModel) -> bool:
+    """Say whether a method of alignment, or a reward, learns from the labels themselves."""
+    return "preference" in technique.rows_type  # paired or not
+
+
+def _judges_by_labels(config: Lifecycle) -> bool:
+    if config.reward is None:
+        return True
+    return learns_from_labels(plugins.build(RewardModel, config.reward.model))
+
+
+def tried_tasks(config: Lifecycle) -> list[str]:
+    """Return the tasks whose prompts a policy tries, and its reward must know; empty: all."""
+    own = config.align.tasks if config.align else []
+    return own or (config.respond.tasks if config.respond else [])
 
 
 def _reads_rows(config: Lifecycle) -> bool:

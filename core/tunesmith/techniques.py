@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,7 @@ from tunesmith.records import (
     Row,
     Score,
     Scorer,
+    Token,
     TrainingJob,
 )
 
@@ -138,6 +139,13 @@ class PromptStyle(Technique):
 
     family = "PromptStyle"
     hook = "register_prompt_styles"
+    named_by: ClassVar[tuple[str, ...]] = ()
+    """Options that, where they are set, name it in evidence in place of all the others."""
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether the answer to ``messages`` is the answer, so that it can be shown as it comes."""
+        return type(self).answers is PromptStyle.answers
 
     def messages(self, task: Task, row: Row, shots: Sequence[Row]) -> list[Message]:
         """Return the conversation to complete; ``shots`` are solved rows it may show first."""
@@ -251,6 +259,8 @@ class FeedbackSource(Technique):
     """True when labels come from people, so that the run has to wait for them."""
     simulated: ClassVar[bool] = False
     """True when no person was asked; every page and report then says so."""
+    by_model: ClassVar[bool] = False
+    """True when a language model judges instead of people; every page and report then says so."""
 
     def judge(self, pairs: Sequence[Pair], seed: int) -> list[Label]:
         """Return labels for the pairs; a source that waits is never asked."""
@@ -260,15 +270,21 @@ class FeedbackSource(Technique):
         """Return the noiseless worth of an answer where it is known, else None."""
         return None
 
+    def quality(self, labels: Sequence[Label]) -> dict[str, float]:
+        """Return what the source knows of its own labels, e.g. how often places decided."""
+        return {}
+
 
 class RewardModel(Technique):
     """Ways to score a completion as people would."""
 
     family = "RewardModel"
     hook = "register_reward_models"
+    rows_type: ClassVar[str] = "preference"
+    """The TRL dataset type it learns from; ``prompt-only`` for a rule, which needs no labels."""
 
     def fit(self, job: TrainingJob) -> Outcome:
-        """Learn from preference rows; write what ``open`` needs to ``job.out``."""
+        """Learn from rows of its type; write what ``open`` needs to ``job.out``."""
         raise NotImplementedError
 
     def open(self, folder: Path) -> Scorer:
@@ -297,12 +313,17 @@ class Quantizer(Technique):
     engine: ClassVar[str] = "transformers"
     """The engine that runs what this quantizer writes."""
     unchanged: ClassVar[dict[str, Any] | None] = None
-    """Options with which it writes the weights as they are; so a parent gets to that engine, and
-    the two are compared there. None where the engine reads the parent's own folder."""
+    """Options with which it stores every weight as it is, for its engine to run; None: it cannot.
+
+    So a parent gets to that engine, and the two are compared there."""
 
     def quantize(self, model_dir: Path, out: Path) -> Outcome:
         """Write a smaller model to ``out``; metrics hold ``bytes`` and ``bits_per_weight``."""
         raise NotImplementedError
+
+    def objections(self, model: Path) -> list[str]:
+        """Return why a model has no form that this writes; cheap, it reads the config alone."""
+        return []
 
 
 class Accelerator(Technique):
@@ -337,11 +358,35 @@ class OpenEngine(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamingEngine(OpenEngine, Protocol):
+    """What an open engine may also do: hand over each token as soon as it is written."""
+
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
+        """Continue one prompt with ``how.seeds[0]``: the tokens that ``generate`` returns.
+
+        ``top`` asks for log-probabilities and for that many alternatives; None for neither.
+        Closing the iterator ends the work. Raises ModelError as ``generate`` does.
+        """
+        ...
+
+
 class Engine(Technique):
     """What runs a model."""
 
     family = "Engine"
     hook = "register_engines"
+
+    def chosen(self, model: Path, sampler: Sampler) -> Engine:
+        """Return the engine that is meant for a model and a way to draw: itself, or its choice.
+
+        Preflight asks once, and what it returns is part of the stage's key and of the run.
+        """
+        return self
+
+    def suited(self, model: Path, streams: int) -> Engine:
+        """Return the engine with the options it should have for so many answers at once."""
+        return self
 
     def open(self, model: Path) -> AbstractContextManager[OpenEngine]:
         """Load a model folder; leaving the context frees it."""

@@ -16,6 +16,7 @@ page = st.navigation(
         st.Page("app_pages/runs.py", title="Runs", icon=":material/history:", default=True),
         st.Page("app_pages/run.py", title="Run", icon=":material/monitoring:"),
         st.Page("app_pages/label.py", title="Label", icon=":material/thumbs_up_down:"),
+        st.Page("app_pages/playground.py", title="Playground", icon=":material/science:"),
         st.Page("app_pages/models.py", title="Models", icon=":material/deployed_code:"),
     ],
     position="top",

@@ -39,6 +39,9 @@ def _judges(found: FeedbackFacts) -> None:
 def _reward(reward: RewardFacts) -> None:
     st.subheader("Reward model", anchor=False)
     verdict(reward.verdict)
+    if reward.rule is not None:
+        st.caption("A rule gives the reward. It learnt from nobody, so nothing can be agreed with.")
+        return
     dots, numbers = st.columns([2, 3], gap="large")
     with dots:
         pieces.chart(charts.reliability(reward.bins, "Calibration"))

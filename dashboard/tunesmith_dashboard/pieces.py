@@ -66,6 +66,15 @@ def simulated() -> None:
     )
 
 
+def by_model() -> None:
+    """Say that a language model judged."""
+    st.warning(
+        "**Feedback is by a language model.** No person was asked: the labels come from a model"
+        " that judged.",
+        icon=":material/smart_toy:",
+    )
+
+
 def nothing(title: str, hint: str, command: str = "") -> None:
     """Show an empty page that says what would fill it."""
     with st.container(border=True, horizontal_alignment="center"):

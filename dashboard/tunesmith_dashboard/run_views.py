@@ -40,6 +40,8 @@ def head(facts: RunFacts) -> None:
         st.caption(f"seed {facts.seed}", width="content")
     if facts.simulated:
         pieces.simulated()
+    if facts.by_model:
+        pieces.by_model()
     _state(facts)
     for problem in facts.problems:
         st.error("Something is missing here.", icon=":material/error:")
@@ -143,6 +145,8 @@ def configuration(facts: RunFacts) -> None:
             "lifecycle.yaml", text, "lifecycle.yaml", icon=":material/download:", on_click="ignore"
         )
     with right:
+        for task, ref in facts.prompts:
+            st.caption(f"{words.name(task)}: asked with the saved prompt `{ref}`")
         known = {"machine": facts.host or "unknown", **facts.environment, **facts.versions}
         rows = [(str(name), str(value)) for name, value in known.items()]
         st.table(pd.DataFrame(rows, columns=["what", "version or value"]), hide_index=True)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tunesmith import Outcome, RewardModel, Row, Scorer, TrainingJob, TrainingMethod, plugins
+from tunesmith import (
+    DataError,
+    Outcome,
+    RewardModel,
+    Row,
+    Scorer,
+    TrainingJob,
+    TrainingMethod,
+    plugins,
+    stages,
+)
 from tunesmith.errors import GateRefused
 from tunesmith.promises import returned, scoring
 from tunesmith.techniques import Adapter
@@ -51,9 +61,14 @@ def lesson(bench: Bench, method: TrainingMethod) -> list[Row]:
         pairs = preferences(bench)
         alone = canonical(method.rows_type) == "unpaired-preference"
         return unpaired(pairs) if alone else pairs
-    section, respond = bench.config.align, bench.config.respond
-    tasks = respond.tasks if respond else []
-    return answering.choose(bench.rows("prompts"), tasks, section.prompts, bench.seed)
+    section, tasks = bench.config.align, stages.tried_tasks(bench.config)
+    chosen = answering.choose(bench.rows("prompts"), tasks, section.prompts, bench.seed)
+    if not chosen:
+        raise DataError(
+            f"The split `prompts` has no rows of the tasks {', '.join(tasks) or '(any)'}. Give"
+            " data.split.prompts a share, or name other tasks in align.tasks."
+        )
+    return chosen
 
 
 def scorer(bench: Bench) -> Scorer | None:
@@ -63,8 +78,8 @@ def scorer(bench: Bench) -> Scorer | None:
         return None
     if not judge.metrics["passed"]:
         raise GateRefused(
-            f"The reward model may not train a policy: {judge.metrics['verdict']}."
-            " Collect more labels, or change `reward`; its card is stored with the run."
+            f"The reward may not train a policy: {judge.metrics['verdict']}."
+            " Change `reward`, or collect more labels; its card is stored with the run."
         )
     model = plugins.build(RewardModel, bench.config.reward.model)
     return scoring(model, model.open(judge.path))

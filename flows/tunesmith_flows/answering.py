@@ -103,14 +103,22 @@ class Speaker:
 
 
 @contextmanager
-def speaker(engine: Engine, model: Path, tokenizer_from: Path | None = None) -> Iterator[Speaker]:
-    """Open a model folder; a quantized one takes the tokenizer of the model it was made from."""
+def speaker(
+    engine: Engine, model: Path, tokenizer_from: Path | None = None, scratch: Path | None = None
+) -> Iterator[Speaker]:
+    """Open a model folder; a quantized one takes the tokenizer of the model it was made from.
+
+    An engine that does not read the folder gets the same weights in a form it reads, made in
+    ``scratch``. Raises ModelError where there is none.
+    """
     from tunesmith.chat import stop_ids
+    from tunesmith.generation.exporting import readable
     from tunesmith.models import inspect_model, load_tokenizer
 
     home = tokenizer_from or model
     tokenizer = load_tokenizer(home)
-    with engine.open(model) as opened:
+    folder = model if scratch is None else readable(engine, model, scratch)
+    with engine.open(folder) as opened:
         context = inspect_model(home).context
         yield Speaker(opened, tokenizer, stop_ids(tokenizer, home), context)
 
@@ -164,5 +172,5 @@ def sizes(folder: Path) -> dict[str, Any]:
     """Return what the weights in a folder weigh: ``bytes`` and, where known, ``parameters``."""
     from tunesmith.adapted import weight_files
 
-    weights = [*weight_files(folder), *folder.glob("*.gguf")]
+    weights = [*weight_files(folder), *folder.glob("*.gguf"), *folder.glob("ctranslate2/*.bin")]
     return {"bytes": sum(path.stat().st_size for path in weights)}

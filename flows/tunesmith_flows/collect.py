@@ -138,6 +138,8 @@ def summary(
         "verdicts": dict(sorted(verdicts.items())),
         "source": source.name,
         "simulated": source.simulated,
+        "by_model": source.by_model,
+        "quality": source.quality(labels),
         "annotators": dict(sorted(by_annotator.items())),
         "agreement": agreement(labels),
     }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunesmith import Engine, ModelError, Quantizer, plugins
+from tunesmith import Engine, ModelError, plugins
 from tunesmith.evidence.measurements import Answer, Footprint
 from tunesmith_flows import answering
 from tunesmith_flows.bench import Bench
@@ -27,11 +26,15 @@ class Contestant:
     parameters: int
     parent: str | None = None
     tokenizer_from: Path | None = None
+    scratch: Path | None = None
+    """Where the weights go in a form that the engine reads, if it does not read the folder."""
 
     @contextmanager
     def speaks(self) -> Iterator[answering.Speaker]:
         """Open the model; leaving the context frees it."""
-        with answering.speaker(self.engine, self.folder, self.tokenizer_from) as voice:
+        with answering.speaker(
+            self.engine, self.folder, self.tokenizer_from, self.scratch
+        ) as voice:
             yield voice
 
 
@@ -40,7 +43,7 @@ def contestants(bench: Bench) -> list[Contestant]:
     found: list[Contestant] = []
     for name, folder in _whole_models(bench).items():
         parent = found[-1].name if found else None
-        found.append(_whole(name, folder, parent))
+        found.append(_whole(bench, name, folder, parent))
     if "optimise" in bench.inputs:
         found += _quantized(bench, found[-1])
     return found
@@ -53,43 +56,47 @@ def _whole_models(bench: Bench) -> dict[str, Path]:
     return models | {name: artifact.path for name, artifact in made.items() if artifact}
 
 
-def _whole(name: str, folder: Path, parent: str | None) -> Contestant:
+def _whole(bench: Bench, name: str, folder: Path, parent: str | None) -> Contestant:
     from tunesmith.models import parameter_count
 
-    engine = plugins.build(Engine, REFERENCE)
-    return Contestant(name, folder, engine, parameter_count(folder), parent)
+    # What is released is the folder as it lies there, which the reference engine reads.
+    spec = bench.config.evaluate.engine if bench.stage == "evaluate" else REFERENCE
+    engine = plugins.build(Engine, spec)
+    scratch = bench.work / "on_engine" / name
+    return Contestant(name, folder, engine, parameter_count(folder), parent, scratch=scratch)
 
 
 def _quantized(bench: Bench, parent: Contestant) -> list[Contestant]:
     """Return the quantized model, after its parent on the very same engine."""
     folder = bench.inputs["optimise"].path
     report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    twin = parent_on(bench, parent, plugins.build(Quantizer, report["combination"]["quantizer"]))
+    engine = engine_for(report)
+    twin = parent_on(bench, parent, engine)
     taught = folder / STUDENT
     home = taught if taught.is_dir() else parent.folder
-    engine = engine_for(report)
     small = Contestant("quantized", folder, engine, report["parameters"], twin.name, home)
     return [small] if twin is parent else [twin, small]
 
 
-def parent_on(bench: Bench, parent: Contestant, quantizer: Quantizer) -> Contestant:
-    """Return the parent on a quantizer's engine, its weights unchanged: only the bits differ."""
-    engine = plugins.build(Engine, quantizer.engine)
-    if engine.reads(parent.folder):
+def parent_on(bench: Bench, parent: Contestant, engine: Engine) -> Contestant:
+    """Return the parent on a plain engine of this name, its weights unchanged.
+
+    So only the bits differ. Raises ModelError where that engine cannot run it.
+    """
+    from tunesmith.generation.exporting import readable
+
+    if parent.engine.name == engine.name:
         return parent
-    folder = bench.work / f"parent-{engine.name}"
-    if quantizer.unchanged is None:
+    plain = plugins.build(Engine, engine.name)
+    try:
+        folder = readable(plain, parent.folder, bench.work / f"parent-{engine.name}")
+    except ModelError as error:
         raise ModelError(
-            f"What {quantizer.name} writes runs on {engine.name}, which cannot run its parent, so"
-            " the two cannot be compared. Choose another quantizer."
-        )
-    if not engine.reads(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        same = plugins.build(Quantizer, {"name": quantizer.name, **quantizer.unchanged})
-        same.quantize(parent.folder, folder)
+            f"The quantized model runs on {engine.name}, and its parent does not, so the two cannot"
+            f" be compared: {error} Choose another quantizer."
+        ) from error
     name = f"{parent.name}@{engine.name}"
-    return Contestant(name, folder, engine, parent.parameters, parent.name, parent.folder)
+    return Contestant(name, folder, plain, parent.parameters, parent.name, parent.folder)
 
 
 def parents(models: Sequence[Contestant]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import Waiting, plugins, stages
+from tunesmith import Waiting, plugins, saved_prompts, stages
 from tunesmith import store as stores
 from tunesmith.errors import Stopped
 from tunesmith.store import queries, runs
@@ -91,7 +91,9 @@ def new_desk(config: Lifecycle, until: str | None) -> Desk:
     from tunesmith import preflight
 
     store = _settled_store()
-    preflight.plan(config, until=until, store=store).require()
+    config = saved_prompts.settled(config, store)
+    found = preflight.plan(config, until=until, store=store).require()
+    config = preflight.settled(config, found.chosen)
     whole = config.model_dump(mode="json")
     run_id = runs.create(store, config.name, whole, details={"until": until})
     return Desk(store, run_id, config)

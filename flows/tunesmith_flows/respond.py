@@ -46,7 +46,8 @@ def _answers(bench: Bench, prompts: Sequence[Row]) -> tuple[list[list[str]], dic
     times = section.answers
     asked = [row for row in prompts for _ in range(times)]
     sampler = plugins.build(Sampler, section.sampler)
-    with answering.speaker(plugins.build(Engine, section.engine), bench.model()) as voice:
+    engine = plugins.build(Engine, section.engine)
+    with answering.speaker(engine, bench.model(), scratch=bench.work / "on_engine") as voice:
         done = answering.answer_rows(bench, voice, asked, sampler, bench.seed)
     texts = [completion.text for completion in done]
     answers = [texts[i : i + times] for i in range(0, len(texts), times)]

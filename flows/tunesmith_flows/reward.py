@@ -1,4 +1,4 @@
-"""Learn to score answers as the annotators would, and show how well that works."""
+"""Learn to score answers as the annotators would, or take a rule; show how well that works."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tunesmith import Outcome, RewardModel, TrainingJob, plugins
+from tunesmith import DataError, Outcome, RewardModel, TrainingJob, plugins, stages
 from tunesmith.evidence.measurements import Verdict
 from tunesmith.promises import returned, scoring
-from tunesmith_flows import staging
+from tunesmith_flows import answering, staging
 from tunesmith_flows.bench import Bench, write_json
 from tunesmith_flows.judgements import preferences
 from tunesmith_flows.tasks import stage_task
+
+TRIED = 400
+"""Prompts that a rule is tried on, at most."""
 
 
 @stage_task(name="reward")
@@ -32,6 +35,8 @@ def work(bench: Bench) -> Outcome:
 
     section = bench.config.reward
     model = plugins.build(RewardModel, section.model)
+    if not stages.learns_from_labels(model):
+        return rule(bench, model)
     rows, held = hold_out(preferences(bench), section.holdout, bench.seed)
     outcome = model.fit(
         TrainingJob(
@@ -58,6 +63,28 @@ def work(bench: Bench) -> Outcome:
     beside = {"gate": gate, "train_pairs": len(rows), "verdict": asdict(verdict)}
     write_json(bench.out / "card.json", card | beside)
     outcome.metrics |= headline(card) | {"passed": verdict.passed, "verdict": verdict.reason}
+    return outcome
+
+
+def rule(bench: Bench, model: RewardModel) -> Outcome:
+    """Take a rule, which learns from no label, and try it on the prompts that it will reward."""
+    from tunesmith.rule_card import decide_rule, rule_card
+
+    tasks = stages.tried_tasks(bench.config)
+    rows = answering.choose(bench.rows("prompts"), tasks, TRIED, bench.seed)
+    if not rows:
+        raise DataError(
+            f"{model.name} has no prompts to reward: the split `prompts` has no rows of the tasks"
+            f" {', '.join(tasks) or '(any)'}. Give data.split.prompts a share, or name other tasks."
+        )
+    job = TrainingJob(rows=rows, out=bench.out, work=bench.work, seed=bench.seed)
+    outcome = returned(model, "fit", model.fit(job), Outcome)
+    bench.report({"doing": f"trying the rule on {len(rows)} prompts"})
+    card = rule_card(scoring(model, model.open(bench.out)), rows)
+    asked = bench.config.reward.gate is not None
+    verdict = decide_rule(card) if asked else Verdict("reward rule", True, "no gate was asked for")
+    write_json(bench.out / "card.json", card.record() | {"verdict": asdict(verdict)})
+    outcome.metrics |= {"passed": verdict.passed, "verdict": verdict.reason, "prompts": len(rows)}
     return outcome
 
 

@@ -39,6 +39,8 @@ def ending(report: dict[str, Any]) -> str:
 def _lines(found: dict[str, Any]) -> Iterable[str]:
     if found["simulated"]:
         yield "The feedback is SIMULATED: made-up annotators, no person was asked."
+    if found["by_model"]:
+        yield "The feedback is BY A MODEL: a language model judged, no person was asked."
     if found.get("gates") or found.get("reward"):
         yield from found["headlines"]
     for gate in found.get("gates", ()):

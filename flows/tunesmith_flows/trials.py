@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from tunesmith import Evaluator, Outcome, Quantizer, plugins
+from tunesmith import Engine, Evaluator, Outcome, plugins
 from tunesmith.config import Choose
 from tunesmith.evidence.choosing import Trial, pick
 from tunesmith.evidence.measurements import Answer, Evidence, Measurement
@@ -28,11 +28,15 @@ def choose(bench: Bench, made: list[Made]) -> tuple[Made, Outcome]:
     """Return the combination to keep, and what was found; GateRefused when none is good enough."""
     section = bench.config.optimise.choose
     parent = contestants(bench)[-1]
-    runners = [_runner(bench, one, parent) for one in made]
-    twins = {one.name: one for _, one in runners}
-    models = [*twins.values(), *(one for one, _ in runners)]
+    engines = [engine_for(one.report) for one in made]
+    twins = {one.name: parent_on(bench, parent, one) for one in _by_name(engines)}
+    runners = [
+        _runner(one, engine, twins[engine.name], parent)
+        for one, engine in zip(made, engines, strict=True)
+    ]
+    models = [*twins.values(), *runners]
     gaps = _compare(bench, section, models)
-    found = [_trial(one, runner, gaps) for one, (runner, _) in zip(made, runners, strict=True)]
+    found = [_trial(one, runner, gaps) for one, runner in zip(made, runners, strict=True)]
     measured = speeds.measure(bench, models)
     chosen = pick(found, section.target, section.budget, measured)
     write_json(bench.out / FILE, _facts(section, found, chosen))
@@ -41,20 +45,21 @@ def choose(bench: Bench, made: list[Made]) -> tuple[Made, Outcome]:
     return made[found.index(chosen)], outcome
 
 
-def _runner(bench: Bench, made: Made, parent: Contestant) -> tuple[Contestant, Contestant]:
-    """Return a combination as a contestant, and its parent on the same engine."""
-    quantizer = plugins.build(Quantizer, made.combination.quantizer)
-    twin = parent_on(bench, parent, quantizer)
+def _by_name(engines: list[Engine]) -> list[Engine]:
+    return list({engine.name: engine for engine in engines}.values())
+
+
+def _runner(made: Made, engine: Engine, twin: Contestant, parent: Contestant) -> Contestant:
+    """Return a combination as a contestant; its parent is on the same engine."""
     student = made.folder / STUDENT
-    runner = Contestant(
+    return Contestant(
         made.combination.label,
         made.folder,
-        engine_for(made.report),
+        engine,
         made.report["parameters"],
         twin.name,
         student if student.is_dir() else parent.folder,
     )
-    return runner, twin
 
 
 def _compare(bench: Bench, section: Choose, models: list[Contestant]) -> list[Measurement]:

@@ -281,9 +281,23 @@ class TestModels:
             opened, tune=tune
         )
 
-    def test_an_engine_that_cannot_run_what_training_leaves(self, opened):
-        text = problems(opened, respond={"engine": "llamacpp"})
-        assert "respond.engine: llamacpp cannot run a model folder" in text
+    def test_an_engine_that_has_an_unchanged_form_of_the_model_may_run_it(self, opened):
+        assert problems(opened, respond={"engine": "llamacpp"}) == ""
+
+    def test_an_engine_that_cannot_run_what_training_leaves(self, opened, tmp_path):
+        path = tmp_path / "model"
+        shutil.copytree(tiny_model(context=1024), path)
+        whole = json.loads((path / "config.json").read_text()) | {"hidden_act": "gelu"}
+        (path / "config.json").write_text(json.dumps(whole))
+        text = problems(opened, model=str(path), respond={"engine": "llamacpp"})
+        assert "respond.engine: LlamaForCausalLM with the activation 'gelu' has no GGUF" in text
+        assert "optimise.quantizer: LlamaForCausalLM with the activation 'gelu'" in text
+
+    def test_an_adapter_beside_the_weights_keeps_a_model_on_the_reference(self, opened):
+        tuned = {"method": "sft", "adapter": "prompt_tuning"}
+        rest = dict.fromkeys(["collect", "reward", "align", "optimise", "release"])
+        text = problems(opened, tune=tuned, respond={"engine": "llamacpp"}, evaluate=None, **rest)
+        assert "respond.engine: prompt_tuning stays outside the weights" in text
 
     def test_a_technique_may_refuse_an_architecture(self, opened, monkeypatch):
         from tunesmith.techniques import Quantizer

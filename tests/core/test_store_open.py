@@ -49,7 +49,7 @@ def test_a_newer_database_asks_for_a_newer_package(empty_home: Path):
 
 def test_an_older_database_asks_for_the_upgrade(empty_home: Path, monkeypatch: pytest.MonkeyPatch):
     stores.open(empty_home).close()
-    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
     with pytest.raises(StoreError, match=r"older Tunesmith.*tunesmith db upgrade"):
         stores.open(empty_home)
 

@@ -9,11 +9,13 @@ import typer
 from tunesmith.cli import (
     configs,
     data,
+    engine_commands,
     history,
     lifecycle,
     plugin_commands,
     prompt,
     proving,
+    serving,
     upkeep,
 )
 
@@ -69,5 +71,7 @@ data.add_to(app)
 prompt.add_to(app)
 configs.add_to(app)
 proving.add_to(app)
+serving.add_to(app)
+engine_commands.add_to(app)
 plugin_commands.add_to(app)
 upkeep.add_to(app)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith.cli.screen import ago, say, table
 from tunesmith.errors import ConfigError, did_you_mean
+from tunesmith.saved_prompts import used
 from tunesmith.store.queries import RunDetail, RunRow, StageRow
 
 STATUSES = ("RUNNING", "WAITING", "COMPLETED", "FAILED", "STOPPED", "CRASHED")
@@ -43,6 +44,8 @@ def show_run(run: RunDetail, stages: Sequence[StageRow]) -> None:
     """Write a run and one line per stage."""
     say(f"{run.id}  {run.status}  began {_when(run)}, took {ago(run.seconds)}")
     say(f"model {run.config.get('model')}  seed {run.config.get('seed')}")
+    for task, ref in used(run.config):
+        say(f"{task} is asked with the saved prompt {ref}")
     if run.reason:
         say(run.reason)
     table(

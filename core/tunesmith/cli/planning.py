@@ -14,6 +14,10 @@ def show(plan: Plan) -> None:
     """Write the stages, then what to know, then what is wrong."""
     say(f"{plan.name}  {_model(plan)}")
     _show_stages(plan)
+    for task, ref in plan.facts.get("prompts", ()):
+        say(f"{task} is asked with the saved prompt {ref}.")
+    for path, spec in plan.chosen.items():
+        say(f"{path}: {spec['name']}, the fastest here (`tunesmith engines list` has the figures).")
     say(_estimate(plan))
     screen = console()
     for warning in plan.warnings:

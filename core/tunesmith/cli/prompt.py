@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from tunesmith.cli import prompt_versions
 from tunesmith.cli.options import AsJson, Overrides
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     prompt = typer.Typer(
-        help="What a model is asked, and which way of asking works best.",
+        help="What a model is asked, which way of asking works best, and saved prompts.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
     prompt.command("show", epilog=_SHOW)(show)
     prompt.command("compare", epilog=_COMPARE)(compare)
+    prompt_versions.add_to(prompt)
     app.add_typer(prompt, name="prompt")
 
 

@@ -16,6 +16,7 @@ from tunesmith.config import Lifecycle, load_config, named
 from tunesmith.errors import ConfigError
 from tunesmith.prompts import label
 from tunesmith.records import Completion, Message
+from tunesmith.saved_prompts import settled_style
 from tunesmith.techniques import PromptStyle, Sampler, Task
 
 BUILTIN = "builtin:nano"
@@ -66,7 +67,9 @@ def _exam(config: Lifecycle, task: str | None) -> tuple[dict[str, Any], dict[str
 
 def style_of(spec: dict[str, Any]) -> PromptStyle:
     """Return a style that has no objections to its own options."""
-    style = plugins.build(PromptStyle, spec)
+    from tunesmith import store as stores
+
+    style = plugins.build(PromptStyle, settled_style(spec, stores.open))
     if problems := style.problems():
         raise ConfigError(" ".join(problems))
     return style

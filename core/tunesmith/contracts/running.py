@@ -18,10 +18,12 @@ from tunesmith.contracts.rules import (
     with_model,
 )
 from tunesmith.contracts.tiny import tiny_model
+from tunesmith.endpoints import Endpoint
 from tunesmith.errors import TunesmithError
 from tunesmith.generation.accelerate import with_accelerators
-from tunesmith.records import Completion, Generation, Outcome
-from tunesmith.techniques import Engine, OpenEngine, Quantizer, Sampler
+from tunesmith.generation.exporting import readable
+from tunesmith.records import Completion, Generation, Outcome, Token
+from tunesmith.techniques import Engine, OpenEngine, Sampler, StreamingEngine
 
 PROMPTS = [[10, 42, 77, 5, 130], [200, 17], [99, 98, 97, 96, 95, 94, 93]]
 _NEW = 8
@@ -85,8 +87,9 @@ def _engine(name: str) -> Engine:
         engine = host.build(Engine, name)
     except TunesmithError as error:
         raise Breach(f"names the engine {name!r}. {error}") from error
-    if lacking := engine.lacks():
-        raise NotTried(f"its engine {name!r} cannot run on this machine: {lacking[0]}")
+    asks = engine.endpoint_problems() if isinstance(engine, Endpoint) else []
+    if lacking := [*engine.lacks(), *asks]:
+        raise NotTried(f"its engine {name!r} cannot run here: {lacking[0]}")
     return engine
 
 
@@ -146,16 +149,11 @@ def _check_completion(one: Completion) -> None:
 
 
 def _readable(engine: Engine, folder: Path) -> Path:
-    """Return a folder with the tiny model that the engine reads, as safetensors or as GGUF."""
-    if engine.reads(tiny_model()):
-        return tiny_model()
-    out = folder / "gguf"
-    out.mkdir(exist_ok=True)
-    quantizer = _host().build(Quantizer, {"name": "gguf", "type": "f32"})
-    quantizer.quantize(tiny_model(), out)
-    if not engine.reads(out):
-        raise NotTried("reads neither a Hugging Face folder nor a GGUF file, which the kit has")
-    return out
+    """Return a folder with the tiny model that the engine reads, unchanged by any quantizer."""
+    try:
+        return readable(engine, tiny_model(), folder / "unchanged")
+    except TunesmithError as error:
+        raise NotTried(f"reads no form of a model that the kit can write: {error}") from error
 
 
 def knows_what_it_reads(subject: Subject) -> None:
@@ -195,4 +193,41 @@ def says_what_the_model_says(subject: Subject) -> None:
         raise Breach(f"continues {PROMPTS[at]} with {found[at]}; the model says {wanted[at]}")
 
 
-ENGINE = tuple(map(with_model, (knows_what_it_reads, answers_prompts, says_what_the_model_says)))
+def streams_what_it_generates(subject: Subject) -> None:
+    """stream(), where it has one, yields the tokens of generate(), with log-probabilities."""
+    engine = subject.build()
+    with engine.open(_readable(engine, subject.folder)) as opened:
+        if not isinstance(opened, StreamingEngine):
+            return  # its answers are shown when they are whole
+        for sampler in ("greedy", "random"):
+            how = _how(1, sampler)
+            whole = opened.generate(PROMPTS[:1], how)[0].ids
+            tokens = list(opened.stream(PROMPTS[0], how, 2))
+            for token in tokens:
+                must_be(token, Token, "stream()", "tunesmith.Token objects")
+                _check_token(token)
+            if (found := [token.id for token in tokens]) != whole:
+                raise Breach(f"streams {found} and generates {whole}, with the sampler {sampler}")
+
+
+def _check_token(token: Token) -> None:
+    if token.logprob is None or not token.logprob <= 0 or len(token.top) != 2:
+        raise Breach(
+            "must give a log-probability (0 or less) and as many alternatives as were asked for;"
+            f" it gave {shown(token)}"
+        )
+    if token.top[0][1] < token.top[1][1]:
+        raise Breach(f"must give the most probable alternatives first; it gave {shown(token)}")
+
+
+ENGINE = tuple(
+    map(
+        with_model,
+        (
+            knows_what_it_reads,
+            answers_prompts,
+            says_what_the_model_says,
+            streams_what_it_generates,
+        ),
+    )
+)

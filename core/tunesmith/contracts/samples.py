@@ -68,7 +68,8 @@ def _of(kind: str, one: Row) -> Row:
     if kind == "language-modelling":
         return {"id": one["id"], "text": one["prompt"][-1]["content"] + " " + said[0]["content"]}
     if kind == "preference":
-        worse = [{"role": "assistant", "content": f"No {said[0]['content'].lower()}"}]
+        wrong = int(one["reference"]["answer"]) + 8
+        worse = [{"role": "assistant", "content": f"No idea, maybe there are {wrong}."}]
         return {**plain, "chosen": said, "rejected": worse}
     if kind == "unpaired-preference":
         return {**plain, "completion": said, "label": one["id"].endswith(("0", "2", "4"))}

@@ -125,7 +125,7 @@ def gives_the_same_again(subject: Subject) -> None:
 def speaks_to_engines(subject: Subject) -> None:
     """engine_options(engine) returns a dict of JSON values, or None where it cannot be said."""
     sampler = subject.build()
-    for engine in ("llamacpp", "transformers", "an engine nobody knows"):
+    for engine in ("llamacpp", "vllm", "transformers", "an engine nobody knows"):
         said = sampler.engine_options(engine)
         if said is not None and not isinstance(said, dict):
             raise Breach(f"must return a dict or None from engine_options; got {shown(said)}")

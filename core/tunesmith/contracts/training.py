@@ -20,8 +20,9 @@ from tunesmith.contracts.samples import rows_of
 from tunesmith.contracts.tiny import tiny_model
 from tunesmith.errors import ModelError
 from tunesmith.models import load_model, load_tokenizer
-from tunesmith.records import Message, Outcome, TrainingJob
+from tunesmith.records import Outcome, Row, TrainingJob
 from tunesmith.rows import TYPES
+from tunesmith.scorers import score_rows
 
 _AGREEMENT = 1e-3
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
@@ -168,16 +169,27 @@ def trains_the_same_again(subject: Subject) -> None:
 METHOD = tuple(map(with_model, (names_its_rows, trains, trains_the_same_again)))
 
 
-def _prompts() -> tuple[list[list[Message]], list[str]]:
+def _answered() -> tuple[list[Row], list[str]]:
+    """Return rows and an answer to each: every row is there twice, with a right and a wrong one."""
     given = rows_of("preference", 6)
     said = [row[side][0]["content"] for row in given for side in ("chosen", "rejected")]
-    return [row["prompt"] for row in given for _ in range(2)], said
+    return [row for row in given for _ in range(2)], said
+
+
+def _rows_type(subject: Subject) -> str:
+    kind = str(getattr(subject.kind, "rows_type", ""))
+    if kind not in ("preference", "prompt-only"):
+        raise Breach(
+            f"must say what it learns from; rows_type is {kind!r}: preference, or prompt-only for"
+            " a rule"
+        )
+    return kind
 
 
 def _scorer(subject: Subject) -> Any:
-    """Return the scorer of a reward model that has learnt from eight comparisons."""
+    """Return the scorer of a reward model that has seen eight rows of its type."""
     model = subject.build()
-    job = _job(subject, "preference")
+    job = _job(subject, _rows_type(subject))
     _outcome(model.fit(job), "fit()")
     _no_pickles(job.out)
     scorer = model.open(job.out)
@@ -189,8 +201,8 @@ def _scorer(subject: Subject) -> Any:
 def scores_completions(subject: Subject) -> None:
     """fit(job), then open(folder), gives a scorer: one finite number per completion."""
     scorer = _scorer(subject)
-    prompts, completions = _prompts()
-    scores = scorer(prompts, completions)
+    rows, completions = _answered()
+    scores = score_rows(scorer, rows, completions)
     must_be(scores, list, "the scorer", "a list of floats")
     if len(scores) != len(completions):
         raise Breach(f"gave {len(scores)} scores for {len(completions)} completions")
@@ -205,10 +217,10 @@ def scores_completions(subject: Subject) -> None:
 def scores_each_alone(subject: Subject) -> None:
     """A completion's score does not depend on its company or on how often it is asked."""
     scorer = _scorer(subject)
-    prompts, completions = _prompts()
-    together = scorer(prompts, completions)
+    rows, completions = _answered()
+    together = score_rows(scorer, rows, completions)
     for at in (0, 3, len(completions) - 1):
-        alone = scorer([prompts[at]], [completions[at]])[0]
+        alone = score_rows(scorer, [rows[at]], [completions[at]])[0]
         if not math.isclose(alone, together[at], rel_tol=1e-3, abs_tol=1e-3):
             raise Breach(
                 f"gives one completion two scores: {alone:.4g} alone, {together[at]:.4g} in company"

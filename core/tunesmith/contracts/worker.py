@@ -132,6 +132,7 @@ def _examples(kind: type[Technique]) -> dict[str, Any]:
 
 def _tried(offer: Offer, contract: Contract) -> dict[str, str]:
     """Return how it went: ``{"outcome": "kept"}``, or broken or skipped with a sentence."""
+    from tunesmith.contracts.generic import EVERY
     from tunesmith.contracts.rules import Breach, NotBuilt, NotTried
     from tunesmith.errors import Waiting
 
@@ -142,6 +143,8 @@ def _tried(offer: Offer, contract: Contract) -> dict[str, str]:
                 raise NotTried(f"needs {missing}, which is not installed here")
             if contract.warm in ("torch", "model"):
                 _check_machine(subject)
+            if contract not in EVERY and (why := _silent_server(subject)):
+                raise NotTried(f"asks a server that cannot be asked here: {why}")
             contract.check(subject)
         except Breach as error:
             return {"outcome": "broken", "sentence": str(error).rstrip(".")}
@@ -157,6 +160,15 @@ def _tried(offer: Offer, contract: Contract) -> dict[str, str]:
     return {"outcome": "kept"}
 
 
+def _silent_server(subject: Subject) -> str:
+    """Return why the server that a technique asks does not answer; empty where it asks none."""
+    from tunesmith.endpoints import Endpoint
+
+    if not issubclass(subject.kind, Endpoint):
+        return ""
+    return next(iter(subject.build().endpoint_problems()), "")
+
+
 def _subject(offer: Offer, folder: Path) -> Subject:
     from tunesmith.contracts.rules import Subject
 
@@ -167,17 +179,33 @@ def _subject(offer: Offer, folder: Path) -> Subject:
 
 
 def _placed(value: Any, folder: Path) -> Any:
-    """Put an example that is a relative path into the folder; rows lie there if it names a file."""
+    """Put an example that is a relative path into the folder; rows lie there if it names a file.
+
+    ``labels.jsonl`` gets labels of the pairs that feedback sources are tried with.
+    """
     if not isinstance(value, Path):
         return value
     path = folder / value
-    if path.suffix == ".jsonl":
-        from tunesmith.contracts.samples import rows
-
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
-    elif path.suffix == ".txt":
-        path.write_text("A kite flew over the river.\n\nTwo drums were loud.\n", encoding="utf-8")
+    content = _content(path)
+    if content:
+        path.write_text(content, encoding="utf-8")
     return path
+
+
+def _content(path: Path) -> str:
+    from tunesmith.contracts.samples import pairs, rows
+
+    if path.name == "labels.jsonl":
+        labels: list[dict[str, Any]] = [{"pair_id": one.id, "verdict": "first"} for one in pairs()]
+        return "".join(json.dumps(label) + "\n" for label in labels)
+    if path.suffix == ".jsonl":
+        return "".join(json.dumps(row) + "\n" for row in rows())
+    if path.suffix == ".csv":
+        said = [(row["prompt"][0]["content"], row["completion"][0]["content"]) for row in rows()]
+        return "".join(f'"{one}","{other}"\n' for one, other in [("prompt", "completion"), *said])
+    if path.suffix == ".txt":
+        return "A kite flew over the river.\n\nTwo drums were loud.\n"
+    return ""
 
 
 def _missing(kind: type[Technique]) -> str:

@@ -163,7 +163,7 @@ def prove(
         with fast.open(model) as quick:
             other = _Answers.of(quick, prompts, stops, new, draws, seed, part=1)
         mismatches = [
-            _mismatch(opened, row, prompt, ours.ids, theirs.ids, error)
+            mismatch_of(opened, row, prompt, ours.ids, theirs.ids, error)
             for row, (prompt, ours, theirs) in enumerate(
                 zip(prompts, plain.greedy, other.greedy, strict=True)
             )
@@ -244,7 +244,7 @@ def _moved(one: dict[int, float], other: dict[int, float]) -> float:
     return max(abs((one[best] - one[token]) - (other[best] - other[token])) for token in shared)
 
 
-def _mismatch(
+def mismatch_of(
     opened: OpenEngine,
     row: int,
     prompt: list[int],
@@ -252,6 +252,10 @@ def _mismatch(
     theirs: list[int],
     error: float | None,
 ) -> Mismatch:
+    """Return the first place where two answers to a prompt differ, as ``opened`` sees it.
+
+    It is a tie where ``opened`` prefers its own token by no more than ``error``.
+    """
     shorter = min(len(ours), len(theirs))
     place = next((at for at in range(shorter) if ours[at] != theirs[at]), shorter)
     if place == shorter:  # one ends where the other goes on: no pair of tokens to weigh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from tunesmith import splits
 from tunesmith.config import Lifecycle
 from tunesmith.errors import DataError, TunesmithError
 from tunesmith.model_facts import ModelFacts
-from tunesmith.preflight.built import Built
+from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
 from tunesmith.prompts import label
 from tunesmith.records import Message, Row
-from tunesmith.stages import learns_from_labels
-from tunesmith.techniques import DatasetSource, PromptStyle, Task, TrainingMethod
+from tunesmith.stages import learns_from_labels, tried_tasks
+from tunesmith.techniques import DatasetSource, PromptStyle, RewardModel, Task, TrainingMethod
 
 FIRST = 300
 """Rows looked at per source."""
@@ -78,8 +79,9 @@ def check(
         plan.problem("data.sources", "they give no rows at all.")
     _check_ids(sample, plan)
     _check_types(wanted, built, sample, plan)
-    _check_splits(config, wanted, sample, plan)
+    _check_splits(config, wanted, built, sample, plan)
     _check_tasks(wanted, built, sample, plan)
+    _check_rule(config, wanted, built, sample, plan)
     if facts is not None and facts.context:
         _check_lengths(wanted, built, sample, facts.context, plan)
 
@@ -113,9 +115,14 @@ def _require(rows: Sequence[Row], kind: str, stage: str, split: str, plan: Plan)
             plan.problem("data.sources", f"{error} (Rows of the split {split} are meant.)")
 
 
-def _check_splits(config: Lifecycle, wanted: list[str], sample: Sample, plan: Plan) -> None:
+def _check_splits(
+    config: Lifecycle, wanted: list[str], built: Built, sample: Sample, plan: Plan
+) -> None:
     """Note a split that a stage needs and nothing goes to."""
     users = {"tune": "train", "respond": "prompts", "evaluate": "test", "release": "test"}
+    model = built.one("reward.model", RewardModel)
+    if model is not None and not learns_from_labels(model):
+        users["reward"] = "prompts"
     shares = _shares(config)
     found = _sizes(config, sample, plan) if sample.whole else None
     for stage, split in users.items():
@@ -163,6 +170,20 @@ def _check_tasks(wanted: list[str], built: Built, sample: Sample, plan: Plan) ->
                 f"no row of the split test belongs to {task.name}. Say `task: {task.name}` in the"
                 " source whose rows are meant.",
             )
+
+
+def _check_rule(
+    config: Lifecycle, wanted: list[str], built: Built, sample: Sample, plan: Plan
+) -> None:
+    """Note prompts that a rule which rewards their answers could not score."""
+    model = built.one("reward.model", RewardModel)
+    question = getattr(model, "problems_with_rows", None)
+    if model is None or question is None or "reward" not in wanted:
+        return
+    tasks = tried_tasks(config)
+    rows = [row for row in sample.of("prompts") if not tasks or row.get("task") in tasks]
+    for problem in asked(partial(question, rows), model, "reward.model", plan):
+        plan.problem("reward.model", problem)
 
 
 def _check_reference(path: str, task: Task, row: Row, plan: Plan) -> None:

@@ -12,7 +12,7 @@ from tunesmith.errors import ModelError
 from tunesmith.model_facts import ModelFacts
 from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
-from tunesmith.techniques import Distiller, Engine, Task, TrainingMethod
+from tunesmith.techniques import Distiller, Quantizer, Task, TrainingMethod
 
 LOADS = ("tune", "respond", "reward", "align", "optimise", "evaluate", "release")
 """Stages that load a model."""
@@ -66,8 +66,13 @@ def check_techniques_fit(
     if facts is None:
         return
     folder = Path(plan.facts["model"]["folder"])
-    _check_engine(built, folder, plan)
     _check_context(built, facts, plan)
+    quantizer = built.one("optimise.quantizer", Quantizer)
+    if quantizer is not None and not (config.optimise and config.optimise.distil):
+        for problem in asked(
+            partial(quantizer.objections, folder), quantizer, "optimise.quantizer", plan
+        ):
+            plan.problem("optimise.quantizer", problem)
     for path, technique in built.at.items():
         question: Callable[[Path], list[str]] | None = getattr(
             technique, "problems_with_model", None
@@ -76,16 +81,6 @@ def check_techniques_fit(
             # What a quantizer or an adapter has against an architecture.
             for problem in asked(partial(question, folder), technique, path, plan):
                 plan.problem(path, problem)
-
-
-def _check_engine(built: Built, folder: Path, plan: Plan) -> None:
-    engine = built.one("respond.engine", Engine)
-    if engine is not None and not engine.reads(folder):
-        plan.problem(
-            "respond.engine",
-            f"{engine.name} cannot run a model folder as training leaves it. Use transformers;"
-            " other engines come after `optimise`.",
-        )
 
 
 def _check_context(built: Built, facts: ModelFacts, plan: Plan) -> None:

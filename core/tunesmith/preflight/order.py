@@ -6,13 +6,12 @@ from tunesmith.config import Lifecycle
 from tunesmith.preflight.built import Built
 from tunesmith.preflight.outcome import Plan
 from tunesmith.stages import learns_from_labels
-from tunesmith.techniques import FeedbackSource, TrainingMethod
+from tunesmith.techniques import FeedbackSource, RewardModel, TrainingMethod
 
 NEEDS = {
     "tune": ("prepare", "it learns from the prepared rows"),
     "respond": ("prepare", "it answers the prepared prompts"),
     "collect": ("respond", "people compare the answers it writes"),
-    "reward": ("collect", "it learns from the labels"),
     "evaluate": ("prepare", "it asks the prepared test items"),
     "release": ("evaluate", "its gates decide whether a model may be released"),
 }
@@ -25,6 +24,8 @@ def check(config: Lifecycle, wanted: list[str], built: Built, plan: Plan) -> Non
         if stage in NEEDS:
             need, why = NEEDS[stage]
             _require(need, stage, why, wanted, plan)
+    if "reward" in wanted:
+        _check_reward(wanted, built, plan)
     if "align" in wanted:
         _check_align(wanted, built, plan)
     if config.model == "scratch":
@@ -44,6 +45,14 @@ def _require(need: str, stage: str, why: str, wanted: list[str], plan: Plan) -> 
     )
 
 
+def _check_reward(wanted: list[str], built: Built, plan: Plan) -> None:
+    model = built.one("reward.model", RewardModel)
+    if model is None or learns_from_labels(model):
+        _require("collect", "reward", "it learns from the labels", wanted, plan)
+        return
+    _require("prepare", "reward", f"{model.name} is tried on the prepared prompts", wanted, plan)
+
+
 def _check_align(wanted: list[str], built: Built, plan: Plan) -> None:
     method = built.one("align.method", TrainingMethod)
     if method is None:
@@ -51,7 +60,7 @@ def _check_align(wanted: list[str], built: Built, plan: Plan) -> None:
     if learns_from_labels(method):
         _require("collect", "align", f"{method.name} learns from the labels", wanted, plan)
         return
-    _require("reward", "align", f"{method.name} follows a reward model", wanted, plan)
+    _require("reward", "align", f"{method.name} follows a reward", wanted, plan)
     _require("prepare", "align", f"{method.name} tries the prepared prompts", wanted, plan)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tunesmith.errors import ConfigError
+from tunesmith.records import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Plan:
     stages: list[PlannedStage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    chosen: dict[str, Spec] = field(default_factory=dict)
+    """The engines that measurement chose, by where the config names them; the run stores them."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What is known of model, data and machine, by name; sizes in bytes."""
 

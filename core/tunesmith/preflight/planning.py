@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from tunesmith import stages
 from tunesmith.config import Lifecycle
 from tunesmith.errors import TunesmithError
-from tunesmith.preflight import data_rows, machine, order, outline, settings_fit
+from tunesmith.preflight import data_rows, engines, machine, order, outline, servers, settings_fit
 from tunesmith.preflight.built import Built, build_all
 from tunesmith.preflight.model_fits import check_model, check_techniques_fit
 from tunesmith.preflight.outcome import Plan, PlannedStage
+from tunesmith.saved_prompts import settled, used
 from tunesmith.stagekeys import stage_key
 from tunesmith.techniques import FeedbackSource
 
@@ -26,9 +27,11 @@ def plan(config: Lifecycle, store: Store, until: str | None = None) -> Plan:
     """
     wanted = [stage.name for stage in stages.planned(config, until)]
     found = Plan(config.name, config.model)
+    config = _with_prompts(config, store, found)
     built = build_all(config, wanted, found)
     order.check(config, wanted, built, found)
     facts = check_model(config, wanted, built, found)
+    config = engines.settle(config, wanted, built, facts, found)
     settings_fit.check(config, wanted, built, found)
     check_techniques_fit(config, wanted, built, facts, found)
     sample = data_rows.peek(config, built, found) if "prepare" in wanted else None
@@ -36,8 +39,20 @@ def plan(config: Lifecycle, store: Store, until: str | None = None) -> Plan:
         data_rows.check(config, wanted, built, sample, facts, found)
     found.stages = list(walk(config, store, wanted, built))
     pending = [one.stage for one in found.stages if one.status != "cached"]
+    servers.check(pending, built, found)
     machine.check(config, pending, built, facts, found)
     return found
+
+
+def _with_prompts(config: Lifecycle, store: Store, found: Plan) -> Lifecycle:
+    """Return the config with its saved prompts resolved, and say which versions they are."""
+    try:
+        config = settled(config, store)
+    except TunesmithError as error:
+        found.problem("evaluate.tasks", str(error))
+        return config
+    found.facts["prompts"] = used(config.model_dump(mode="json"))
+    return config
 
 
 def walk(

@@ -12,6 +12,7 @@ from tunesmith.generation.accelerate import with_accelerators
 from tunesmith.preflight.built import Built, asked
 from tunesmith.preflight.outcome import Plan
 from tunesmith.prompts import label
+from tunesmith.stages import learns_from_labels
 from tunesmith.techniques import (
     Accelerator,
     Adapter,
@@ -19,6 +20,7 @@ from tunesmith.techniques import (
     FeedbackSource,
     PromptStyle,
     Quantizer,
+    RewardModel,
     Sampler,
     Task,
     TrainingMethod,
@@ -84,13 +86,21 @@ def _check_collect(config: Lifecycle, wanted: list[str], built: Built, plan: Pla
             "agreement can only be known when several people label the same pair. Set"
             " collect.overlap to 2 or more, or take agreement out.",
         )
-    gate = config.reward.gate if config.reward and "reward" in wanted else None
+    model = built.one("reward.model", RewardModel)
+    learns = model is not None and learns_from_labels(model)
+    gate = config.reward.gate if config.reward and "reward" in wanted and learns else None
     knows = type(source).utility is not FeedbackSource.utility
     if source.waits and gate and gate.min_of_ceiling and collect.overlap < 2 and not knows:
         plan.problem(
             "reward.gate.min_of_ceiling",
             "the annotators' ceiling can only be known when several people label the same pair."
             " Set collect.overlap to 2 or more, or min_of_ceiling: null.",
+        )
+    if source.by_model and gate and gate.min_of_ceiling and not knows:
+        plan.problem(
+            "reward.gate.min_of_ceiling",
+            f"{source.name} gives each pair one label, so how far it agrees with others, which the"
+            " ceiling is made of, cannot be known. Set min_of_ceiling: null and a min_accuracy.",
         )
 
 
@@ -132,9 +142,11 @@ def _check_evaluate(config: Lifecycle, built: Built, plan: Plan) -> None:
     section = config.evaluate
     if section is None:
         return
-    for engine in built.under("optimise", Engine).values():
+    engine = built.one("evaluate.engine", Engine)
+    for one in (*built.under("optimise", Engine).values(), engine):
         for path in ("evaluate.sampler", *built.under("evaluate.tasks", Sampler)):
-            _check_sampler(built, path, engine, plan)
+            _check_sampler(built, path, one, plan)
+    _check_sampler(built, "evaluate.win_rate.sampler", engine, plan)
     named = [spec.get("name") for spec in section.evaluators]
     if section.win_rate:
         _check_tasks("evaluate.win_rate.task", [section.win_rate.task], plan)

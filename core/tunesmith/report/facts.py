@@ -60,6 +60,21 @@ class FeedbackFacts:
     labels: int
     pairs: int
     verdicts: Mapping[str, int]
+    by_model: bool = False
+    """Whether a language model judged instead of people."""
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """What the source knows of its own labels, e.g. how often places decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFacts:
+    """What a rule gave on the prompts it rewards; see `tunesmith.rule_card`."""
+
+    rows: int
+    empty: float
+    solved: float
+    solved_rows: int
+    separates: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,8 @@ class RewardFacts:
     tie_gap: float
     pairs: int
     verdict: Verdict
+    rule: RuleFacts | None = None
+    """Set where a rule rewards, which learnt from nobody; then nothing above is measurable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +207,7 @@ class RunFacts:
     model: str
     host: str | None
     simulated: bool
+    by_model: bool
     stages: Sequence[StageFacts]
     data: DataFacts | None
     feedback: FeedbackFacts | None
@@ -204,6 +222,8 @@ class RunFacts:
     release: Mapping[str, Any]
     campaigns: Sequence[CampaignRow] = ()
     """Where people label, or have labelled, the pairs of this run."""
+    prompts: Sequence[tuple[str, str]] = ()
+    """The saved prompts that were asked: of which task, and which version."""
     problems: Sequence[str] = ()
     """What could not be read, one sentence each."""
 

@@ -19,6 +19,7 @@ from tunesmith.report.facts import (
     StageFacts,
 )
 from tunesmith.report.reward import read_reward
+from tunesmith.saved_prompts import used
 from tunesmith.splits import SPLITS
 from tunesmith.store import Store, queries
 from tunesmith.store.queries import ArtifactRow, StageRow
@@ -64,7 +65,8 @@ def gather(store: Store, run_id: str) -> RunFacts:
         seed=run.config.get("seed"),
         model=str(run.config.get("model", "")),
         host=run.host,
-        simulated=feedback.simulated if feedback else _will_be_simulated(run.config),
+        simulated=feedback.simulated if feedback else _source_is("simulated", run.config),
+        by_model=feedback.by_model if feedback else _source_is("by_model", run.config),
         stages=told,
         data=of("prepare", _data),
         feedback=feedback,
@@ -78,6 +80,7 @@ def gather(store: Store, run_id: str) -> RunFacts:
         environment=run.details.get("environment") or {},
         release=run.details.get("release") or {},
         campaigns=[one for one in queries.campaigns(store) if one.run_id == run.id],
+        prompts=used(run.config),
         problems=problems,
     )
 
@@ -173,15 +176,18 @@ def _feedback(store: Store, artifact_id: str) -> FeedbackFacts:
         labels=verdicts.total(),
         pairs=sum(1 for _ in files.read_lines(store, artifact_id, "pairs.jsonl")),
         verdicts=dict(verdicts.most_common()),
+        # Runs from before there were such judges do not say.
+        by_model=bool(told.get("by_model")),
+        quality=told.get("quality") or {},
     )
 
 
-def _will_be_simulated(config: Mapping[str, Any]) -> bool:
-    """Say whether the feedback that the config asks for comes from no person."""
+def _source_is(mark: str, config: Mapping[str, Any]) -> bool:
+    """Say whether the source of feedback that a config asks for has a mark: no person judges."""
     source = (config.get("collect") or {}).get("source") or {}
     name = source if isinstance(source, str) else source.get("name")
     known = plugins.host().available(FeedbackSource)
-    return name in known and known[name].simulated
+    return name in known and bool(getattr(known[name], mark))
 
 
 def _lineage(

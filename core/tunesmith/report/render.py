@@ -129,7 +129,9 @@ def _known(facts: RunFacts) -> dict[str, Any]:
         "curves": {stage.name: pictures.stage_curves(stage) for stage in facts.stages},
         "lengths": pictures.lengths(facts.data) if facts.data else [],
         "tasks": _tasks(facts),
-        "calibration": pictures.calibration(facts.reward) if facts.reward else "",
+        "calibration": (
+            pictures.calibration(facts.reward) if facts.reward and not facts.reward.rule else ""
+        ),
         "gates": _gates(facts),
         "arcs": list(pictures.arcs(facts.lineage)),
         "row_height": pictures.ROW,

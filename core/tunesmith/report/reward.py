@@ -9,7 +9,7 @@ from typing import Any
 from tunesmith.evidence.measurements import Verdict
 from tunesmith.evidence.statistics import NOTHING, Estimate
 from tunesmith.report import files
-from tunesmith.report.facts import RewardFacts
+from tunesmith.report.facts import RewardFacts, RuleFacts
 from tunesmith.store import Store
 
 
@@ -32,6 +32,17 @@ def read_reward(store: Store, artifact_id: str) -> RewardFacts:
         tie_gap=number(card.get("tie_gap")),
         pairs=int(card.get("pairs") or 0),
         verdict=Verdict(**card["verdict"]),
+        rule=_rule(card) if card.get("kind") == "rule" else None,
+    )
+
+
+def _rule(card: Mapping[str, Any]) -> RuleFacts:
+    return RuleFacts(
+        rows=int(card["rows"]),
+        empty=number(card["empty"]),
+        solved=number(card["solved"]),
+        solved_rows=int(card["solved_rows"]),
+        separates=estimate(card["separates"]),
     )
 
 

@@ -105,6 +105,9 @@ def _smaller(evidence: EvidenceFacts) -> Iterator[str]:
 
 
 def _reward(reward: RewardFacts) -> str:
+    if reward.rule is not None:
+        said = "" if reward.verdict.passed else " that did not pass its gate"
+        return f"The reward is a rule{said}: {reward.verdict.reason}."
     if reward.verdict.passed:
         return f"Reward model: {reward.verdict.reason}."
     return f"The reward model did not pass its gate: {reward.verdict.reason}."

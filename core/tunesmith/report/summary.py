@@ -28,7 +28,10 @@ def summarise(facts: RunFacts) -> dict[str, Any]:
         "reason": facts.reason,
         "seed": facts.seed,
         "simulated": facts.simulated,
+        "by_model": facts.by_model,
+        "feedback": dict(facts.feedback.quality) if facts.feedback else {},
         "seconds": facts.seconds,
+        "prompts": [{"task": task, "prompt": ref} for task, ref in facts.prompts],
         "headlines": sentences.headlines(facts),
         "stages": [
             {

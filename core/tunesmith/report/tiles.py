@@ -42,6 +42,9 @@ def _wins(evidence: EvidenceFacts) -> Iterator[Tile]:
 
 
 def _reward(reward: RewardFacts) -> Iterator[Tile]:
+    if reward.rule is not None:
+        yield Tile("Reward", "a rule", f"tried on {words.count(reward.rule.rows, 'prompt')}")
+        return
     note = words.share_interval(reward.accuracy.low, reward.accuracy.high)
     if reward.ratio.n:
         note += f" {words.percent(reward.ratio.value, 0)} of the annotators' ceiling"

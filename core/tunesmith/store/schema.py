@@ -25,7 +25,7 @@ from tunesmith.store.failures import disk_reason, explained
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision this version knows, oldest first. Kept here so that opening imports no alembic."""
 
 UPGRADE_LOCK = "tunesmith schema"

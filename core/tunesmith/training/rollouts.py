@@ -17,6 +17,7 @@ from tunesmith.chat import Rendered, encode_prompt
 from tunesmith.errors import DataError, ModelError
 from tunesmith.generation.reference import Decode, generate
 from tunesmith.records import Completion, Generation, Message, Row, Scorer
+from tunesmith.scorers import score_rows
 from tunesmith.techniques import Sampler
 from tunesmith.training.batches import TokenRows
 
@@ -27,15 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Prompts as messages and as token ids, and how many were too long to be answered."""
+    """Prompts as rows, messages and token ids, and how many were too long to be answered."""
 
+    rows: list[Row]
     messages: list[list[Message]]
     ids: list[list[int]]
     too_long: int
 
     def digest(self) -> str:
-        """Return a sha256 over the token ids."""
-        return hashlib.sha256(repr(self.ids).encode()).hexdigest()
+        """Return a sha256 over the token ids, and over what a rule compares answers with."""
+        known = [(row.get("task"), row.get("reference")) for row in self.rows]
+        return hashlib.sha256(f"{self.ids!r} {known!r}".encode()).hexdigest()
 
     def token_rows(self) -> TokenRows:
         """Return the prompts as token rows without anything to learn."""
@@ -59,7 +62,12 @@ def read_prompts(
             f" of {context}. Lower max_completion_length or give shorter prompts."
         )
     kept = [i for i, fit in enumerate(fits) if fit]
-    return Prompts([messages[i] for i in kept], [ids[i] for i in kept], len(rows) - len(kept))
+    return Prompts(
+        [rows[i] for i in kept],
+        [messages[i] for i in kept],
+        [ids[i] for i in kept],
+        len(rows) - len(kept),
+    )
 
 
 def prompts_of_step(count: int, per_step: int, step: int, seed: int) -> list[int]:
@@ -127,8 +135,8 @@ class Asker:
     def _rewards(self, asked: list[int], said: list[Completion]) -> Tensor:
         import torch
 
-        messages = [self.prompts.messages[i] for i in asked]
-        rewards = torch.tensor(self.reward(messages, [c.text for c in said]), dtype=torch.float32)
+        rows, texts = [self.prompts.rows[i] for i in asked], [one.text for one in said]
+        rewards = torch.tensor(score_rows(self.reward, rows, texts), dtype=torch.float32)
         if rewards.shape != (len(said),) or not bool(rewards.isfinite().all()):
             raise ModelError(
                 f"The reward must give {len(said)} finite numbers for {len(said)} completions;"

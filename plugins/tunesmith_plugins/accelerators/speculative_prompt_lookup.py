@@ -23,8 +23,8 @@ class SpeculativePromptLookup(Accelerator):
     tokens: int = Field(default=8, ge=1, le=64)
     """Longest guess, in tokens."""
     after: int = Field(default=3, ge=1, le=16)
-    """Tokens that must have stood in the text before. The engine `transformers` tries fewer, down to
-    two, where so many did not; `llamacpp` does not guess there."""
+    """Tokens that must have stood in the text before. `transformers` tries fewer where so many did
+    not, but no single one; `llamacpp` does not guess there."""
 
     def options(self) -> dict[str, Any]:
         """Return the engine options that switch it on."""

@@ -20,15 +20,19 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tunesmith import Completion, Engine, Generation, ModelError, OpenEngine, hookimpl
+from tunesmith import Completion, Engine, Generation, ModelError, OpenEngine, Token, hookimpl
 from tunesmith.adapted import refuse_adapted
 from tunesmith.generation.batching import check_request, fixed_batches
 from tunesmith.generation.drafting import check_draft
 from tunesmith.generation.reference import Decode, completion, decoder
+from tunesmith.model_facts import read_json
 from tunesmith.models import resolve_model
 from tunesmith_plugins.engines.llamacpp_process import Connection, running
+from tunesmith_plugins.engines.llamacpp_stream import Stream
 
 _LONGEST = 8192
+_CACHES = 2**30
+"""Bytes that the caches of all sequences together may take when their number is chosen."""
 _SMALL = 50_000_000
 """Bytes of a model whose matrices are too small to be worth sharing between cores."""
 
@@ -68,6 +72,9 @@ class LlamaCpp(Engine):
     """Sequences decoded together."""
     threads: int = Field(default=0, ge=0)
     """Threads; 0 takes one per core, and a single one for models under 50 MB."""
+    spin: int = Field(default=10_000, ge=0)
+    """How often a thread that waits for another looks again before it sleeps; less is better beside
+    other busy programs, where 300,000 (the library's own) can cost nine tenths of the speed."""
     context: int = Field(default=0, ge=0)
     """Tokens per sequence; 0 takes the model's own, at most 8192."""
     cache_prompt: bool = False
@@ -110,6 +117,7 @@ class LlamaCpp(Engine):
             "exact": self.exact,
             "parallel": self.parallel,
             "threads": self.threads or _threads(file),
+            "spin": self.spin,
             "context": self.context or min(context, _LONGEST),
             "cache_prompt": self.cache_prompt,
             "gpu_layers": self.gpu_layers,
@@ -121,13 +129,18 @@ class LlamaCpp(Engine):
         }
         with running(settings) as connection:
             limit = min(context, settings["context"])
-            yield OpenLlamaCpp(self, connection, _decode(model), limit, vocabulary)
+            yield OpenLlamaCpp(self, connection, _decode(model), limit, vocabulary, model)
 
     def _draft(self, model: Path) -> Path:
         folder = resolve_model(self.draft or "")
         file = _only_file(folder)
         check_draft(folder, model)
         return file
+
+    def suited(self, model: Path, streams: int) -> Engine:
+        """Return the engine with a sequence per answer, as far as their caches fit in 1 GiB."""
+        room = _CACHES // _cache_bytes(model, self.context)
+        return self.model_copy(update={"parallel": max(1, min(streams, room, 64))})
 
     def reads(self, model: Path) -> bool:
         """Say whether the folder holds exactly one GGUF file."""
@@ -143,6 +156,7 @@ class OpenLlamaCpp:
     decode: Decode
     context: int
     vocabulary: int
+    folder: Path
     counts: Counter[str] = field(default_factory=Counter)
     """Tokens so far: ``evaluated`` of prompts, ``cached`` of prompts, ``written``, ``proposed`` and
     ``accepted`` by speculation; ``target_steps`` and ``plain_steps`` are summed over rows."""
@@ -162,6 +176,12 @@ class OpenLlamaCpp:
             )
             written.update(zip(batch, rows, strict=True))
         return [completion(written[i], how, self.decode) for i in range(len(prompts))]
+
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
+        """Yield the tokens of one answer as llama.cpp writes them, see `llamacpp_stream`."""
+        options = _options(how, self.context)
+        check_request([prompt], how, self.context, self.vocabulary)
+        return Stream(self, self.connection, self.folder, options, how, top).tokens(prompt)
 
     def next_logprobs(self, texts: Sequence[list[int]], most: int) -> list[dict[int, float]]:
         """Return the log-probabilities of the ``most`` best next tokens after each text."""
@@ -275,6 +295,18 @@ def _limits(model: Path) -> tuple[int, int]:
         raise ModelError(f"{model} has no config.json beside its GGUF file; copy the model's own.")
     config = json.loads(path.read_text(encoding="utf-8"))
     return int(config["max_position_embeddings"]), int(config["vocab_size"])
+
+
+def _cache_bytes(model: Path, context: int) -> int:
+    """Return what one sequence's key-value cache may take, float32, by the model's config."""
+    config = read_json(model / "config.json")
+    heads = config["num_attention_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // heads
+    per_token = (
+        8 * config["num_hidden_layers"] * width * (config.get("num_key_value_heads") or heads)
+    )
+    tokens = context or min(int(config["max_position_embeddings"]), _LONGEST)
+    return int(per_token * tokens)
 
 
 def _threads(file: Path) -> int:

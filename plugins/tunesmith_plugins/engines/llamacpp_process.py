@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -42,6 +43,28 @@ class Connection:
         answers = answer if isinstance(answer, list) else [answer]
         return sorted(answers, key=lambda one: one["index"])
 
+    def events(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Post to ``/completion`` and yield what it streams; leaving early ends the request.
+
+        Raises ModelError.
+        """
+        import httpx
+
+        try:
+            with self.client.stream("POST", "/completion", json=request) as answer:
+                for line in answer.iter_lines():
+                    name, _, text = line.partition(": ")
+                    told = json.loads(text) if name in ("data", "error") else {}
+                    if name == "error" or "error" in told:
+                        refusal = told.get("error", told)
+                        raise ModelError(f"llama.cpp refused a request: {refusal['message']}")
+                    if told:
+                        yield told
+                    elif line.startswith("{"):  # an error that came instead of a stream
+                        raise ModelError(f"llama.cpp refused a request: {line}")
+        except (httpx.HTTPError, ValueError) as error:
+            raise ModelError(f"llama.cpp stopped answering: {self._why(error)}") from error
+
     def _why(self, error: Exception) -> str:
         try:
             code = self.process.wait(timeout=1)
@@ -67,6 +90,7 @@ def running(settings: dict[str, Any]) -> Iterator[Connection]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env=_environment(settings),
         )
         try:
             address = _start(process, {**settings, "key": key}, log)
@@ -79,6 +103,12 @@ def running(settings: dict[str, Any]) -> Iterator[Connection]:
                 yield Connection(client, process, log)
         finally:
             _stop(process)
+
+
+def _environment(settings: dict[str, Any]) -> dict[str, str]:
+    """Return the process's environment: its threads wait as the settings say, unless ours says."""
+    spin = {"GOMP_SPINCOUNT": str(settings["spin"])} if "spin" in settings else {}
+    return spin | dict(os.environ)
 
 
 def _start(process: subprocess.Popen[str], settings: dict[str, Any], log: IO[str]) -> str:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tunesmith import Completion, Engine, Generation, OpenEngine, hookimpl
+from tunesmith import Completion, Engine, Generation, OpenEngine, Token, hookimpl
 from tunesmith.adapted import weight_files
 from tunesmith.generation.drafting import check_draft
 from tunesmith.generation.reference import Decode, decoder, generate, next_logits
 from tunesmith.generation.speculative import Draft, Lookup, generate_with_guesses
+from tunesmith.generation.streaming import stream
 from tunesmith.models import load_model, load_tokenizer, resolve_model
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ class OpenTransformers:
         return generate_with_guesses(
             self.model, prompts, how, self.decode, self.guesses, self.counts
         )
+
+    def stream(self, prompt: list[int], how: Generation, top: int | None = None) -> Iterator[Token]:
+        """Yield the tokens of one answer; guesses, which come in batches, are not used here."""
+        return stream(self.model, prompt, how, top)
 
     def next_logprobs(self, texts: Sequence[list[int]], most: int) -> list[dict[int, float]]:
         """Return the log-probabilities of the ``most`` best next tokens after each text."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from tunesmith import DataError, FeedbackSource, Label, Pair, hookimpl
 from tunesmith.errors import did_you_mean
 from tunesmith.preferences import VERDICTS
@@ -21,7 +23,7 @@ class LabelFile(FeedbackSource):
     """Labels by pair id: `{"pair_id": ..., "annotator": ..., "verdict": "first"}` per line."""
 
     name = "label_file"
-    path: Path
+    path: Path = Field(examples=[Path("labels.jsonl")])
     """JSON lines; `verdict` is first, second, tie, both_bad or skip; `annotator` may be absent."""
 
     def problems(self) -> list[str]:

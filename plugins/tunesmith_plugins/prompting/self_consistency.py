@@ -49,7 +49,7 @@ class SelfConsistency(PromptStyle):
         sampler, style = plugins.build(Sampler, self.sampler), self._style()
         if not sampler.draws:
             found.append(f"self_consistency needs a sampler that draws; {sampler.name} does not.")
-        if type(style).answers is not PromptStyle.answers:
+        if not style.asks_once:
             found.append(
                 f"self_consistency samples styles that ask once; {style.name} asks several times."
             )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tunesmith import ModelError, Outcome, Quantizer, hookimpl
 from tunesmith.adapted import refuse_adapted
+from tunesmith.model_facts import read_json
 from tunesmith.models import check_model, load_tokenizer
 from tunesmith_plugins.quantizers.ggml_blocks import blocks
 from tunesmith_plugins.quantizers.gguf_architectures import (
@@ -73,6 +74,14 @@ class Gguf(Quantizer):
         metrics = _measure(out / FILE, plan, recipe) | words
         (out / "report.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         return Outcome(metrics=metrics)
+
+    def objections(self, model: Path) -> list[str]:
+        """Return why llama.cpp has no form of a model; its config alone is read."""
+        try:
+            architecture_of(read_json(model / "config.json"))
+        except ModelError as error:
+            return [str(error)]
+        return []
 
 
 @dataclass(frozen=True, slots=True)

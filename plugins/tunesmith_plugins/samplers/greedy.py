@@ -21,7 +21,11 @@ class Greedy(Sampler):
         return logits
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does: only the largest logit survives a temperature of 0."""
+        """Say it as the engine does; in llama.cpp only the largest logit survives a 0."""
+        if engine == "vllm":
+            return {"temperature": 0.0}
+        if engine == "ctranslate2":
+            return {"sampling_topk": 1}
         if engine != "llamacpp":
             return None
         return {"samplers": ["temperature"], "temperature": 0.0}

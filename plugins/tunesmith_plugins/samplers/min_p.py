@@ -33,7 +33,9 @@ class MinP(Sampler):
         return warmed.masked_fill(shares < self.p, float("-inf"))
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does."""
+        """Say it as llama.cpp and vLLM do; both apply the temperature first."""
+        if engine == "vllm":
+            return {"temperature": self.temperature, "min_p": self.p}
         if engine != "llamacpp":
             return None
         return {

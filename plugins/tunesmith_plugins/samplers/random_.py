@@ -20,7 +20,11 @@ class RandomSampler(Sampler):
         return logits
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does: a temperature of 1 and nothing else."""
+        """Say it as the engine does: a temperature of 1 and nothing else."""
+        if engine == "vllm":
+            return {"temperature": 1.0}
+        if engine == "ctranslate2":
+            return {"sampling_topk": 0}
         if engine != "llamacpp":
             return None
         return {"samplers": ["temperature"], "temperature": 1.0}

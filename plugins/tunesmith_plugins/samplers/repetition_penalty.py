@@ -54,8 +54,16 @@ class RepetitionPenalty(Sampler):
         return out if self.sampler.draws else _only_largest(out)
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does, where the inner sampler can be said; -1: the whole context."""
+        """Say it as llama.cpp and vLLM do, where the inner sampler can be said.
+
+        llama.cpp's -1 is the whole context; vLLM counts prompt and answer anyway.
+        """
         inner = self.sampler.engine_options(engine)
+        if engine == "vllm" and inner is not None:
+            # Penalties of penalties: vLLM has room for one.
+            return None if "repetition_penalty" in inner else {
+                **inner, "repetition_penalty": self.penalty
+            }  # fmt: skip
         if engine != "llamacpp" or inner is None:
             return None
         return {

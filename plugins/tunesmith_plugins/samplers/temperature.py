@@ -29,7 +29,11 @@ class Temperature(Sampler):
         return logits / self.temperature
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does."""
+        """Say it as the engine does; CTranslate2's top 0 is the whole vocabulary."""
+        if engine == "vllm":
+            return {"temperature": self.temperature}
+        if engine == "ctranslate2":
+            return {"sampling_topk": 0, "sampling_temperature": self.temperature}
         if engine != "llamacpp":
             return None
         return {"samplers": ["temperature"], "temperature": self.temperature}

@@ -33,7 +33,11 @@ class TopK(Sampler):
         return (logits / self.temperature).scatter(-1, dropped, float("-inf"))
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does."""
+        """Say it as the engine does."""
+        if engine == "vllm":
+            return {"temperature": self.temperature, "top_k": self.k}
+        if engine == "ctranslate2":
+            return {"sampling_topk": self.k, "sampling_temperature": self.temperature}
         if engine != "llamacpp":
             return None
         return {

@@ -35,7 +35,15 @@ class TopP(Sampler):
         return warmed.masked_fill(dropped, float("-inf"))
 
     def engine_options(self, engine: str) -> dict[str, Any] | None:
-        """Say it as llama.cpp does."""
+        """Say it as the engine does; both warm the logits before they cut the tail."""
+        if engine == "vllm":
+            return {"temperature": self.temperature, "top_p": self.p}
+        if engine == "ctranslate2":
+            return {
+                "sampling_topk": 0,
+                "sampling_topp": self.p,
+                "sampling_temperature": self.temperature,
+            }
         if engine != "llamacpp":
             return None
         return {

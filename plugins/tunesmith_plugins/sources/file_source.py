@@ -22,7 +22,7 @@ _PEEK = 20
 class FileSource(DatasetSource):
     """Rows from one file."""
 
-    path: Path
+    path: Path = Field(examples=[Path("rows.jsonl")])
     """The file; a name that ends in .gz is unpacked while it is read."""
     columns: dict[str, str] = {}
     """Which column is which: {prompt: question, completion: answer, reference.answer: answer}.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -20,6 +21,8 @@ class Table(FileSource):
     """Read a CSV or TSV file (.csv, .tsv, .gz); every cell is text."""
 
     name = "table"
+    path: Path = Field(examples=[Path("rows.csv")])
+    """The file; a name that ends in .gz is unpacked while it is read."""
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     """What separates cells; by default a tab if the first line has one, else the most frequent of
     comma, semicolon and vertical bar."""

@@ -8,6 +8,12 @@ from tunesmith.store.models.feedback import (
     PairItem,
     Preference,
 )
+from tunesmith.store.models.prompts import (
+    PromptAlias,
+    PromptAliasEvent,
+    PromptVersion,
+    SavedPrompt,
+)
 from tunesmith.store.models.results import (
     Alias,
     AliasEvent,
@@ -43,9 +49,13 @@ __all__ = [
     "ModelVersion",
     "PairItem",
     "Preference",
+    "PromptAlias",
+    "PromptAliasEvent",
+    "PromptVersion",
     "RegisteredModel",
     "Run",
     "Sample",
+    "SavedPrompt",
     "StageAttempt",
     "StageEntry",
 ]

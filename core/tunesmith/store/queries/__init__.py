@@ -1,6 +1,13 @@
 """Every question that pages, reports and the command line ask; answers are frozen records."""
 
 from tunesmith.store.queries.feedback import CampaignRow, campaigns, pairs, touched_by
+from tunesmith.store.queries.prompts import (
+    PromptRow,
+    prompt_alias_history,
+    prompt_aliases,
+    prompt_versions,
+    prompts,
+)
 from tunesmith.store.queries.results import (
     AliasEventRow,
     AliasRow,
@@ -34,6 +41,7 @@ __all__ = [
     "ArtifactRow",
     "CampaignRow",
     "Lineage",
+    "PromptRow",
     "RunDetail",
     "RunRow",
     "SampleRow",
@@ -49,6 +57,10 @@ __all__ = [
     "lineage",
     "models",
     "pairs",
+    "prompt_alias_history",
+    "prompt_aliases",
+    "prompt_versions",
+    "prompts",
     "run",
     "runs",
     "samples",
