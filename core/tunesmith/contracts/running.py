@@ -87,8 +87,10 @@ def _engine(name: str) -> Engine:
         engine = host.build(Engine, name)
     except TunesmithError as error:
         raise Breach(f"names the engine {name!r}. {error}") from error
-    asks = engine.endpoint_problems() if isinstance(engine, Endpoint) else []
-    if lacking := [*engine.lacks(), *asks]:
+    lacking = engine.lacks()
+    if isinstance(engine, Endpoint):
+        lacking = [*lacking, *engine.endpoint_problems()]
+    if lacking:
         raise NotTried(f"its engine {name!r} cannot run here: {lacking[0]}")
     return engine
 
