@@ -89,6 +89,12 @@ BROKEN = {
         "decides",
         "raised SystemExit (3), which would end the whole run",
     ),
+    "vague": (
+        "Sampler",
+        "def lacks(self): return 'a GPU'",
+        "keeps_the_shape",
+        "must return a list of sentences from lacks(); it returned 'a GPU'",
+    ),
     "empty_source": ("DatasetSource", "def rows(self): yield from ()", "yields_rows", "no row"),
     "odd_source": (
         "DatasetSource",
@@ -541,6 +547,28 @@ def test_options_are_taken_from_examples_and_from_whoever_asks(site):
     assert check("tunesmith-choosy").passed
     (first, *_) = check("tunesmith-choosy", {"fine": {"least": "much"}}).broken
     assert "fine.least: expected a valid number" in first.sentence
+
+
+def test_what_the_machine_lacks_skips_what_would_run_and_nothing_else(site):
+    body = (
+        HEAD
+        + """
+class Far(Sampler):
+    "Needs another machine."
+    name = "far"
+    def lacks(self): return ["there is no quantum computer here."]
+@hookimpl
+def register_samplers(): return [Far]
+"""
+    )
+    offer(site, body, "far")
+    report = check("tunesmith-far")
+    skipped = {r.contract: r.sentence for r in report.results if r.outcome == "skipped"}
+    assert report.passed
+    assert skipped["keeps_the_shape"] == (
+        "cannot run on this machine: there is no quantum computer here"
+    )
+    assert "has_a_docstring" not in skipped
 
 
 def test_what_does_not_exist_gets_the_nearest_name():

@@ -70,8 +70,10 @@ def load(folder: Path, mode: str, dtype: torch.dtype, attention: str | None) -> 
     stored: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         stored |= load_file(path)
-    _fill_plain(folder, model, stored, dtype)
-    for name in _int8_names(stored):
+    int8 = _int8_names(stored)
+    parts = {f"{name}{part}" for name in int8 for part in (VALUES, SCALE)}
+    fill_plain(folder, model, {k: v for k, v in stored.items() if k not in parts}, set(int8), dtype)
+    for name in int8:
         _fill_int8(folder, model, name, stored, mode, dtype)
     filled: PreTrainedModel = model.eval()
     return filled
@@ -81,12 +83,18 @@ def _int8_names(stored: dict[str, Tensor]) -> list[str]:
     return [key.removesuffix(VALUES) for key in stored if key.endswith(f".weight{VALUES}")]
 
 
-def _fill_plain(
-    folder: Path, model: PreTrainedModel, stored: dict[str, Tensor], dtype: torch.dtype
+def fill_plain(
+    folder: Path,
+    model: PreTrainedModel,
+    stored: dict[str, Tensor],
+    elsewhere: set[str],
+    dtype: torch.dtype,
 ) -> None:
-    int8 = set(_int8_names(stored))
-    parts = {f"{name}{part}" for name in int8 for part in (VALUES, SCALE)}
-    plain = {key: value.to(dtype) for key, value in stored.items() if key not in parts}
+    """Put the weights that are stored as they are into a model; ``elsewhere`` names the others.
+
+    Raises ModelError for a weight that is missing, has no place, or is no number.
+    """
+    plain = {key: value.to(dtype) for key, value in stored.items()}
     for key, value in plain.items():
         if not bool(value.isfinite().all()):
             raise ModelError(f"{folder}: the weights of {key} hold NaN or infinity.")
@@ -95,7 +103,7 @@ def _fill_plain(
         result: Any = model.load_state_dict(plain, strict=False)
     except RuntimeError as error:
         raise ModelError(f"{folder} does not fit its config.json: {error}") from error
-    missing = sorted(set(result.missing_keys) - int8 - tied)
+    missing = sorted(set(result.missing_keys) - elsewhere - tied)
     if missing or result.unexpected_keys:
         raise ModelError(
             f"{folder} does not fill the model that its config.json describes:"

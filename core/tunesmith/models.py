@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith import adapted, chat, int8_weights
+from tunesmith import adapted, chat, int4_weights, int8_weights
 from tunesmith.errors import ModelError
 from tunesmith.model_facts import ModelFacts, inspect_model, no_weights
 
@@ -52,7 +52,7 @@ def check_model(folder: Path) -> ModelFacts:
 def load_model(
     folder: Path, dtype: str | torch.dtype = "float32", attention: str | None = None
 ) -> PreTrainedModel:
-    """Load a causal language model on the CPU, in evaluation mode.
+    """Load a causal language model on the CPU (int4 weights: on the GPU), in evaluation mode.
 
     ``dtype`` is a torch dtype or its name, ``attention`` one of transformers' implementations.
     Raises ModelError when the folder is unsafe or incomplete, when weights are missing or of the
@@ -81,6 +81,8 @@ def _load_plain(
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     if mode := int8_weights.mode_of(folder):
         return int8_weights.load(folder, mode, wanted, attention)
+    if group := int4_weights.group_of(folder):
+        return int4_weights.load(folder, group, wanted, attention)
     loader: Any = AutoModelForCausalLM
     try:
         with _no_progress_bar():

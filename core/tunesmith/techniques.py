@@ -55,6 +55,13 @@ class Technique(BaseModel):
         """Return what preflight should refuse, one sentence each; cheap, no heavy imports."""
         return []
 
+    def lacks(self) -> list[str]:
+        """Return what this machine lacks for it besides modules: a GPU, another environment.
+
+        Preflight refuses it like a problem; the contract kit then tries no promise that runs it.
+        """
+        return []
+
 
 class DatasetSource(Technique):
     """Where examples come from."""

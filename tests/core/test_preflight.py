@@ -164,6 +164,13 @@ class TestTechniques:
         assert "The plugin method.sft failed: OSError: no disk" in text
         assert "`tunesmith plugins doctor` shows the traceback" in text
 
+    def test_what_the_machine_lacks_is_a_problem(self, opened, monkeypatch):
+        from tunesmith.techniques import Adapter
+
+        lora = plugins.host().find(Adapter, "lora")
+        monkeypatch.setattr(lora, "lacks", lambda _: ["there is no GPU here."])
+        assert "there is no GPU here." in problems(opened)
+
     def test_a_missing_module_is_named_with_its_package(self, opened, monkeypatch):
         from tunesmith.techniques import Adapter
 

@@ -18,6 +18,7 @@ from tunesmith.contracts.rules import (
     with_model,
 )
 from tunesmith.contracts.tiny import tiny_model
+from tunesmith.endpoints import Endpoint
 from tunesmith.errors import TunesmithError
 from tunesmith.generation.accelerate import with_accelerators
 from tunesmith.generation.exporting import readable
@@ -86,6 +87,11 @@ def _engine(name: str) -> Engine:
         engine = host.build(Engine, name)
     except TunesmithError as error:
         raise Breach(f"names the engine {name!r}. {error}") from error
+    lacking = engine.lacks()
+    if isinstance(engine, Endpoint):
+        lacking = [*lacking, *engine.endpoint_problems()]
+    if lacking:
+        raise NotTried(f"its engine {name!r} cannot run here: {lacking[0]}")
     return engine
 
 

@@ -141,6 +141,8 @@ def _tried(offer: Offer, contract: Contract) -> dict[str, str]:
         try:
             if missing := _missing(offer.kind):
                 raise NotTried(f"needs {missing}, which is not installed here")
+            if contract.warm in ("torch", "model"):
+                _check_machine(subject)
             if contract not in EVERY and (why := _silent_server(subject)):
                 raise NotTried(f"asks a server that cannot be asked here: {why}")
             contract.check(subject)
@@ -217,6 +219,17 @@ def _missing(kind: type[Technique]) -> str:
         except (ImportError, ValueError):
             return str(name)
     return ""
+
+
+def _check_machine(subject: Subject) -> None:
+    """Raise NotTried when the technique cannot run on this machine, and says so itself."""
+    from tunesmith.contracts.rules import Breach, NotTried, shown
+
+    found: Any = subject.build().lacks()
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise Breach(f"must return a list of sentences from lacks(); it returned {shown(found)}")
+    if found:
+        raise NotTried(f"cannot run on this machine: {found[0]}")
 
 
 if __name__ == "__main__":

@@ -72,8 +72,9 @@ def _check(place: Place, technique: Technique, plan: Plan) -> None:
                 f"{technique.name} needs the module {module!r}, which is not installed:"
                 f" `pip install {package}`.",
             )
-    for problem in asked(technique.problems, technique, place.path, plan):
-        plan.problem(place.path, problem)
+    for question in (technique.lacks, technique.problems):
+        for problem in asked(question, technique, place.path, plan):
+            plan.problem(place.path, problem)
 
 
 def asked(
