@@ -34,10 +34,17 @@ def check(pending: list[str], built: Built, plan: Plan) -> None:
         key = technique.model_dump_json(include={*Endpoint.model_fields, "model", "served_model"})
         if key not in told:
             told[key] = technique.endpoint_problems()
-        # What serves a model that this run has still to make cannot be there yet.
-        too_early = isinstance(technique, Engine) and "tune" in pending
+        maker = _maker(path, technique, pending)
         for problem in told[key]:
-            if too_early:
-                plan.warn(path, f"{problem} It is asked when `tune` has made the model.")
+            if maker:
+                plan.warn(path, f"{problem} It is asked when `{maker}` has made the model.")
             else:
                 plan.problem(path, problem)
+
+
+def _maker(path: str, technique: Technique, pending: list[str]) -> str | None:
+    """Return the stage that has still to make what a server would serve, so it cannot be there."""
+    if not isinstance(technique, Engine):
+        return None
+    makers = ["tune", *(["optimise"] if path.startswith("optimise.") else [])]
+    return next((stage for stage in makers if stage in pending), None)
