@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
 from tunesmith import Generation, ModelError, Sampler
+from tunesmith.generation import proposals
 from tunesmith.generation.proposals import PromptLookup
 from tunesmith.generation.reference import generate
 from tunesmith.generation.rewinding import Reader
@@ -263,14 +264,16 @@ def test_a_perfect_draft_is_accepted_whole(llama):
         ([1], 3, []),
     ],
 )
-def test_what_is_looked_up(text, after, guessed):
+def test_what_is_looked_up(text, after, guessed, monkeypatch):
+    monkeypatch.setattr(proposals, "FIRST", 4)
     (guess,) = PromptLookup(4, after).guess([0], [text], [10])
     assert guess.tokens == guessed
     (short,) = PromptLookup(4, after).guess([0], [text], [1])
     assert short.tokens == guessed[:1]
 
 
-def test_looking_up_word_by_word_is_looking_up_at_once():
+def test_looking_up_word_by_word_is_looking_up_at_once(monkeypatch):
+    monkeypatch.setattr(proposals, "FIRST", 4)
     text = [Random(2).randrange(4) for _ in range(60)]
     slow = PromptLookup(4, 3)
     for end in range(1, 61):
@@ -287,7 +290,7 @@ def test_guesses_that_come_true_grow_and_wrong_ones_pause():
         (guess,) = guesser.guess([0], [text], [99])
         lengths.append(len(guess.tokens))
         text = [*text, *guess.tokens, text[len(text) + len(guess.tokens) - 50]]
-    assert lengths[:3] == [4, 8, 16]
+    assert lengths[:4] == [2, 4, 8, 16]
     guesser, text, asked = PromptLookup(16, 3), [1, 2, 3, 4, 1, 2], []
     for number in range(40):  # the same two words, and never what followed them
         (guess,) = guesser.guess([0], [text], [99])

@@ -94,7 +94,7 @@ class _Seen:
         return []
 
 
-FIRST = 4
+FIRST = 2
 """Length of a row's first guess."""
 LONGEST_PAUSE = 31
 
@@ -107,7 +107,7 @@ class _Trust:
     did, and for longer after each such.
     """
 
-    allowed: int = FIRST
+    allowed: int = field(default_factory=lambda: FIRST)
     pause: int = 0
     misses: int = 0
     guessed: tuple[int, list[int]] = (0, [])

@@ -66,6 +66,7 @@ class Reader:
         inputs = torch.tensor([row + [0] * (width - len(row)) for row in news], device=device)
         starts = torch.tensor(self.lengths, device=device)
         self._ends.starts, self._ends.reach = starts, max(self.lengths) + width
+        self._ends.level = self.lengths[0] if len(set(self.lengths)) == 1 else None
         positions = starts[:, None] + torch.arange(width, device=device)
         extra = {"logits_to_keep": keep} if "logits_to_keep" in self._accepts else {}
         out = self.model(
@@ -121,6 +122,8 @@ class _Ends:
     def __init__(self, starts: Tensor, reach: int) -> None:
         self.starts = starts
         self.reach = reach
+        self.level: int | None = None
+        """Where all rows end alike (one row does), so that one slice of the cache is written."""
 
 
 def _rewindable(model: PreTrainedModel, capacity: int, ends: _Ends) -> Cache:
@@ -174,11 +177,16 @@ def _layer() -> type[Any]:
         ) -> tuple[Tensor, Tensor]:
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
-            starts = self.ends.starts
-            rows = torch.arange(len(starts), device=starts.device)[:, None]
-            slots = starts[:, None] + torch.arange(key_states.shape[-2], device=starts.device)
-            self.all_keys[rows, :, slots] = key_states.transpose(1, 2)
-            self.all_values[rows, :, slots] = value_states.transpose(1, 2)
+            if self.ends.level is not None:
+                written = slice(self.ends.level, self.ends.level + key_states.shape[-2])
+                self.all_keys[:, :, written] = key_states
+                self.all_values[:, :, written] = value_states
+            else:
+                starts = self.ends.starts
+                rows = torch.arange(len(starts), device=starts.device)[:, None]
+                slots = starts[:, None] + torch.arange(key_states.shape[-2], device=starts.device)
+                self.all_keys[rows, :, slots] = key_states.transpose(1, 2)
+                self.all_values[rows, :, slots] = value_states.transpose(1, 2)
             self.keys = self.all_keys[:, :, : self.ends.reach]
             self.values = self.all_values[:, :, : self.ends.reach]
             return self.keys, self.values

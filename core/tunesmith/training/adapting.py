@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tunesmith import adapted
 from tunesmith.errors import ModelError
 from tunesmith.generation.virtual import virtual_tokens
@@ -152,6 +150,8 @@ def _choices(model: Any, rows: TokenRows) -> Tensor:
 
 
 def _proof_batches(rows: TokenRows) -> list[Any]:
+    import numpy as np
+
     enough = int(np.searchsorted(np.cumsum(rows.lengths), _PROOF_TOKENS)) + 1
     some = rows.lengths[:enough]
     return [micro for step in plan(some, Size(_PROOF_TOKENS), 0, epochs=1.0) for micro in step]

@@ -11,21 +11,20 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tunesmith.chat import Rendered
 from tunesmith.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
-Indices = NDArray[np.int64]
+Indices: TypeAlias = "NDArray[np.int64]"
 """Positions of the rows of one micro-batch."""
 
-Step = list[Indices]
+Step: TypeAlias = "list[Indices]"
 """The micro-batches whose gradients one optimiser step adds up."""
 
 MICRO_TOKENS = 4096
@@ -55,6 +54,8 @@ class TokenRows:
 
         A row's first token has nothing before it to be predicted from: it is never supervised.
         """
+        import numpy as np
+
         ids: list[NDArray[np.int32]] = []
         masks: list[NDArray[np.bool_]] = []
         for row in rows:
@@ -72,16 +73,22 @@ class TokenRows:
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per row, (rows,)."""
+        import numpy as np
+
         return np.diff(self.starts)
 
     @cached_property
     def targets(self) -> NDArray[np.int64]:
         """Supervised tokens per row, (rows,)."""
+        import numpy as np
+
         counts = np.concatenate([[0], np.cumsum(self.supervised)])
         return np.diff(counts[self.starts])
 
     def digest(self) -> str:
         """Return a sha256 over the tokens, the mask and the row boundaries."""
+        import numpy as np
+
         hasher = hashlib.sha256()
         for array in (self.ids, self.supervised, self.starts):
             hasher.update(np.ascontiguousarray(array).tobytes())
@@ -92,6 +99,7 @@ class TokenRows:
 
         Padding needs no attention mask: a causal model never looks to the right.
         """
+        import numpy as np
         import torch
 
         lengths = self.lengths[rows]
@@ -158,6 +166,8 @@ def _limit(per_epoch: int, epochs: float | None, steps: int | None) -> float:
 
 
 def _epoch(lengths: NDArray[np.int64], size: Size, seed: int, epoch: int) -> list[Step]:
+    import numpy as np
+
     rng = np.random.default_rng([seed, epoch])
     # Rows of one length change places every epoch, so batches are not always the same company.
     order = np.lexsort((rng.permutation(len(lengths)), lengths))

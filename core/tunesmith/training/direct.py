@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from tunesmith.chat import fingerprint
 from tunesmith.errors import ModelError
@@ -24,9 +22,10 @@ from tunesmith.training.losses import Forward
 from tunesmith.training.optimisers import Schedule
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Logprobs = np.ndarray[Any, np.dtype[np.float32]]
+Logprobs: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 """Summed log-probabilities of answers, in nats, (answers,)."""
 
 
@@ -137,6 +136,8 @@ def answer_logprobs(forward: Forward, rows: TokenRows, some: Indices | None = No
     training left behind, and a resumed run, which did not train, would measure with a different
     one.
     """
+    import numpy as np
+
     asked = np.arange(len(rows)) if some is None else some
     model = forward.model
     size = Size(4096).for_vocabulary(forward.inner.config.get_text_config().vocab_size)

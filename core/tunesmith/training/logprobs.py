@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tunesmith.training.batches import Indices, TokenRows
 from tunesmith.training.losses import Forward, supervised
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -58,6 +57,7 @@ def sequence_logprobs(
     forward: Forward, rows: TokenRows, batches: Sequence[Indices]
 ) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     """Return the summed log-probability of every row in the batches, (all rows,), no gradients."""
+    import numpy as np
     import torch
 
     totals = np.zeros(len(rows), dtype=np.float32)

@@ -6,14 +6,16 @@ Both are measured where the rows' tokens are supervised, without dropout and at 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from tunesmith.generation.reference import evaluating
 from tunesmith.training.batches import Size, TokenRows, plan
 from tunesmith.training.divergences import CHUNK
 from tunesmith.training.losses import Forward, supervised
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Nearness:
 
 def nearness(teacher: Forward, student: Forward, rows: TokenRows) -> Nearness:
     """Measure every row, in fp32."""
+    import numpy as np
+
     kl, agreeing = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     size = Size(4096).for_vocabulary(student.inner.config.get_text_config().vocab_size)
     with evaluating(student.model):

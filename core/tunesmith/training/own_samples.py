@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tunesmith.chat import Prompt, Rendered, encode_prompt, render_rows
 from tunesmith.errors import DataError
 from tunesmith.generation.answers import row_seed
@@ -104,11 +102,15 @@ class Sampling:
     def by_student(self, step: int) -> bool:
         """Say whether the student writes the answers of a step."""
         # One stream per seed and step; the third number keeps it apart from those of the prompts.
+        import numpy as np
+
         return bool(np.random.default_rng([self.seed, step, 1]).random() < self.lmbda)
 
 
 def plan_samples(material: Material, how: Sampling, steps: int, vocabulary: int) -> list[Step]:
     """Return the micro-batches of every step, sized by how long their answers may become."""
+    import numpy as np
+
     room = [len(ids) + how.max_new_tokens for ids in material.prompts]
     if material.given:
         room = [max(a, len(b.ids)) for a, b in zip(room, material.given, strict=True)]

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
-
 from tunesmith.errors import ModelError
 from tunesmith.records import Outcome, Row, TrainingJob
 from tunesmith.training.adapting import save_trained, trainable_parameters, wrap_model
@@ -97,6 +95,8 @@ def _pairs(how: PairMethod, start: Start, rows: Sequence[Row]) -> PairRows | Non
 
 def _before(how: PairMethod, start: Start, pairs: PairRows | None) -> Logprobs:
     """Return the reference's log-probabilities; asked once, so no second model is kept."""
+    import numpy as np
+
     if pairs is None or not how.reference:
         return np.zeros(0 if pairs is None else len(pairs.tokens), np.float32)
     return answer_logprobs(Forward(start.model), pairs.tokens)
@@ -106,6 +106,7 @@ def _apart(
     prefix: str, how: PairMethod, forward: Forward, pairs: PairRows | None, before: Logprobs
 ) -> dict[str, float]:
     """Return how often and by how much the implicit reward prefers the chosen answers."""
+    import numpy as np
     import torch
 
     if pairs is None:

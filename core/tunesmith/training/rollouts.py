@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tunesmith.chat import Rendered, encode_prompt
 from tunesmith.errors import DataError, ModelError
 from tunesmith.generation.reference import Decode, generate
@@ -72,6 +70,8 @@ def read_prompts(
 
 def prompts_of_step(count: int, per_step: int, step: int, seed: int) -> list[int]:
     """Return which prompts a step asks: every prompt once, in a new order each time round."""
+    import numpy as np
+
     chosen: list[int] = []
     for place in range(step * per_step, (step + 1) * per_step):
         epoch, at = divmod(place, count)

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tunesmith.chat import Rendered, render_rows
 from tunesmith.errors import DataError
 from tunesmith.records import Row
@@ -17,6 +14,8 @@ from tunesmith.training.batches import Indices, Step, TokenRows
 from tunesmith.training.preference import Weights, check_lengths, pair_weight
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
 Undecided = Literal["drop", "desirable", "undesirable"]
@@ -65,6 +64,8 @@ def unpaired_rows(
     Rows marked ``undecided`` (see `preferences.unpaired`) are dropped or take that label. Raises
     DataError when none is left, and for answers longer than ``longest`` tokens.
     """
+    import numpy as np
+
     kept = [row for row in rows if undecided != "drop" or not row.get("undecided")]
     if not kept:
         raise DataError(f"None of the {len(rows)} answers was liked or disliked: all are ties.")
@@ -85,6 +86,8 @@ class Mismatched:
     """
 
     def __init__(self, rows: UnpairedRows, steps: Sequence[Step], longest: int) -> None:
+        import numpy as np
+
         self.rows, self.longest = rows, longest
         codes: dict[tuple[int, ...], int] = {}
         prompts = [tuple(rows.prompt(row)) for row in range(len(rows))]
@@ -97,10 +100,14 @@ class Mismatched:
 
     def of(self, step: Step) -> Indices:
         """Return which of ``tokens`` belong to a step."""
+        import numpy as np
+
         return np.array([self.place[pair] for pair in self._pairs(step)], dtype=np.int64)
 
     def _pairs(self, step: Step) -> list[tuple[int, int]]:
         """Return (row whose prompt, row whose answer) of a step."""
+        import numpy as np
+
         rows = np.concatenate(step)
         if len(rows) == 1:
             # Nobody to change places with; the next row of all lends its answer.
@@ -120,5 +127,7 @@ def rotation(prompts: NDArray[np.int64]) -> int:
     TRL rotates by 1; both answers of a pair may be neighbours, and then one would stand in for the
     other.
     """
+    import numpy as np
+
     same = [int((np.roll(prompts, by) == prompts).sum()) for by in range(1, len(prompts))]
     return 1 + same.index(min(same))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from tunesmith import ModelError, Outcome, Row, TrainingJob, TrainingMethod, hookimpl
@@ -119,11 +118,15 @@ class Kto(TrainingMethod):
 
 
 def _before(forward: Forward, rows: UnpairedRows | None) -> Logprobs:
+    import numpy as np
+
     return np.zeros(0, np.float32) if rows is None else answer_logprobs(forward, rows.tokens)
 
 
 def share_above(liked: Logprobs, disliked: Logprobs) -> float:
     """Return how often one of the first is greater than one of the second; equal counts half."""
+    import numpy as np
+
     ordered = np.sort(disliked)
     below = np.searchsorted(ordered, liked, "left") + np.searchsorted(ordered, liked, "right")
     return float(below.mean() / (2 * len(disliked)))
